@@ -1,0 +1,1 @@
+"""Images: where they come from, which are usable, how they are divided, how they reach the network."""

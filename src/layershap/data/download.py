@@ -1,0 +1,57 @@
+"""A verified download that can go on where it stopped. Nothing unverified ever has the final name."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from layershap.errors import InputError
+
+CHUNK = 1 << 20
+
+
+def download(address: str, target: Path, md5: str, timeout: float = 30.0) -> Path:
+    """Bring `address` to `target` and return it; a `target` that is there with the right checksum is kept.
+
+    `timeout`: seconds without an answer or a byte after which it gives up. Raises InputError naming the address and,
+    where they differ, both checksums.
+    """
+    if target.is_file() and _md5(target) == md5:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".part")
+    try:
+        _receive(address, partial, timeout)
+    except requests.RequestException as error:
+        raise InputError(f"{address}: download failed ({error}); check the network and run again") from None
+    found = _md5(partial)
+    if found != md5:
+        partial.unlink()
+        raise InputError(f"{address}: wrong content, checksum {found} instead of {md5}; run again or tell its owner")
+    os.replace(partial, target)
+    return target
+
+
+def _receive(address: str, partial: Path, timeout: float) -> None:
+    start = partial.stat().st_size if partial.exists() else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with requests.get(address, stream=True, timeout=timeout, headers=headers) as answer:
+        if start and answer.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # all of it is there; the checksum decides
+        answer.raise_for_status()
+        resumed = answer.status_code == requests.codes.partial_content
+        length = int(answer.headers.get("Content-Length", 0))
+        with (
+            partial.open("ab" if resumed else "wb") as file,
+            tqdm(total=length or None, unit="B", unit_scale=True, desc=f"download {partial.stem}") as progress,
+        ):
+            for chunk in answer.iter_content(CHUNK):
+                file.write(chunk)
+                progress.update(len(chunk))
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

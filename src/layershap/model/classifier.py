@@ -1,0 +1,124 @@
+"""The whole classifier: normalisation and backbone as feature layers, the head, and its description."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from layershap.explain.chain import Chain
+from layershap.files import read_json, replacing, write_json
+from layershap.model.backbones import build_backbone, read_state_dict
+
+FIRST_FEATURE_LAYER = 2  # as in the paper: 1 is the input
+
+
+@dataclass(frozen=True)
+class Description:
+    """All that is needed to build the same classifier again around its state dict."""
+
+    backbone: str
+    image_size: int
+    classes: list[str]
+    hidden: list[int]
+    dropout: float
+
+
+class Normalize(nn.Module):
+    """Images in 0..1 to the backbone's input: (image - mean) / std, per colour."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return normalised images of the same shape."""
+        return (images - self.mean) / self.std
+
+
+def build_head(features: int, hidden: Sequence[int], dropout: float, classes: int) -> nn.Sequential:
+    """Flatten, then Dense + ReLU and Dropout for each of `hidden`, then Dense to the classes, as in the paper."""
+    modules: list[nn.Module] = [nn.Flatten()]
+    width = features
+    for units in hidden:
+        modules += [nn.Sequential(nn.Linear(width, units), nn.ReLU()), nn.Dropout(dropout)]
+        width = units
+    if not hidden and dropout:
+        modules.append(nn.Dropout(dropout))
+    modules.append(nn.Linear(width, classes))
+    return nn.Sequential(*modules)
+
+
+def build_classifier(description: Description, weights: str) -> Chain:
+    """Build the chain in eval mode: images [N, 3, size, size] in 0..1 to logits [N, classes]."""
+    backbone = build_backbone(description.backbone, weights)
+    (first, module), *others = backbone.layers
+    layers = [(first, nn.Sequential(Normalize(backbone.mean, backbone.std), module)), *others]
+    size = description.image_size
+    with torch.inference_mode():
+        probe = torch.zeros(1, 3, size, size)
+        for _, layer in layers:
+            probe = layer(probe)
+    head = build_head(probe.numel(), description.hidden, description.dropout, len(description.classes))
+    return Chain(layers, head).eval().to(memory_format=torch.channels_last)
+
+
+def layer_table(model: Chain, image_size: int) -> list[dict[str, object]]:
+    """Return number, name, type and output shape of every layer, numbered as in the paper (1: the input)."""
+    rows: list[dict[str, object]] = [
+        {"number": 1, "name": "input", "type": "Input", "shape": [3, image_size, image_size]}
+    ]
+    tensor = torch.zeros(1, 3, image_size, image_size)
+    with torch.inference_mode():
+        for name, module in [*zip(model.names, model.layers, strict=True), *_head_layers(model.head)]:
+            tensor = module(tensor)
+            shape = list(tensor.shape[1:])
+            rows.append({"number": len(rows) + 1, "name": name, "type": _type(module), "shape": shape})
+    return rows
+
+
+def _head_layers(head: nn.Module) -> list[tuple[str, nn.Module]]:
+    modules = list(head.children())
+    return [(f"head{number}", module) for number, module in enumerate(modules, 1)]
+
+
+def _type(module: nn.Module) -> str:
+    kinds = {nn.MaxPool2d: "Pool", nn.Flatten: "Flatten", nn.Dropout: "Dropout", nn.Linear: "Dense"}
+    for kind, name in kinds.items():
+        if isinstance(module, kind):
+            return name
+    inner = {type(part) for part in module.modules()}
+    if nn.Linear in inner:
+        return "Dense"
+    plain = isinstance(module, nn.Sequential) and sum(isinstance(part, nn.Conv2d) for part in module.modules()) == 1
+    return "Conv" if plain else "Block"
+
+
+def boundary(model: Chain, unfreeze: int) -> int:
+    """Return how many feature layers stay frozen."""
+    return max(len(model.layers) - unfreeze, 0)
+
+
+def save_classifier(model: Chain, description: Description, weights: Path, card: Path) -> None:
+    """Write the state dict and, as JSON, description and layer table; the bytes depend on the model alone."""
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with replacing(weights) as partial:
+        partial.mkdir()
+        # torch.save writes the file's own name into the file
+        torch.save(state, partial / weights.name)
+        (partial / weights.name).rename(partial.with_name("saved"))
+        partial.rmdir()
+        partial.with_name("saved").rename(partial)
+    write_json(card, {**asdict(description), "layers": layer_table(model, description.image_size)})
+
+
+def load_classifier(weights: Path, card: Path) -> tuple[Chain, Description]:
+    """Read what save_classifier wrote; the chain is in eval mode."""
+    content = read_json(card)
+    del content["layers"]
+    description = Description(**content)
+    model = build_classifier(description, "random")
+    model.load_state_dict(read_state_dict(weights))
+    return model.eval(), description

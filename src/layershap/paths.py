@@ -1,0 +1,53 @@
+"""Every path and file name of the project, once. All are relative to the folder of dvc.yaml."""
+
+import os
+from pathlib import Path
+
+from layershap.errors import SettingsError
+
+PARAMS = Path("params.yaml")
+BASELINE = Path("baseline.json")
+
+RAW = Path("data/raw")
+IMAGES_TABLE = Path("data/images.csv")
+REFUSED_TABLE = Path("data/refused.csv")
+SPLIT_TABLE = Path("data/split.csv")
+FEATURES = Path("data/features")
+DOWNLOADS = Path("work/downloads")
+CHECKPOINTS = Path("work/train")
+
+MODELS = Path("models")
+MODEL_WEIGHTS = MODELS / "model.pt"
+MODEL_CARD = MODELS / "model.json"
+
+METRICS = Path("metrics")
+DATA_METRICS = METRICS / "data.json"
+SPLIT_METRICS = METRICS / "split.json"
+TRAIN_METRICS = METRICS / "train.json"
+EVALUATE_METRICS = METRICS / "evaluate.json"
+EXPLAIN_METRICS = METRICS / "explain.json"
+GATE_VERDICT = METRICS / "gate.json"
+
+PLOTS = Path("plots")
+LEARNING_CURVE = PLOTS / "learning_curve.csv"
+PREDICTIONS = PLOTS / "predictions.csv"
+RELIABILITY = PLOTS / "reliability.csv"
+EVALUATE_PICTURES = PLOTS / "evaluate"
+LAYERS_TABLE = PLOTS / "layers.csv"
+
+EXPLANATIONS = Path("explanations")
+CONTACT_SHEETS = EXPLANATIONS / "contact_sheets"
+
+STORE = Path("mlflow.db")
+ARTIFACTS = Path("mlartifacts")
+
+
+def project_root() -> Path:
+    """Return the folder that holds dvc.yaml: DVC's own answer inside a stage, else the nearest above here."""
+    if os.environ.get("DVC_ROOT"):
+        return Path(os.environ["DVC_ROOT"])
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise SettingsError(f"no dvc.yaml in {here} or above it: run this inside the project's folder")
