@@ -15,13 +15,7 @@ from layershap.explain.chain import Chain
 from layershap.params import Train
 
 import pytorch_lightning as lightning  # isort: skip
-from pytorch_lightning.callbacks import (  # isort: skip
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    RichProgressBar,
-    TQDMProgressBar,
-)
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint  # isort: skip
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +84,8 @@ class LearningCurve(Callback):
         """Append this epoch's metrics."""
         values = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
         self.rows.append({"epoch": trainer.current_epoch, **values})
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
+        logger.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows for the checkpoint."""
@@ -141,12 +137,8 @@ def train_tail(
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=settings.epochs,
-        callbacks=[
-            curve,
-            best,
-            EarlyStopping("val_loss", patience=settings.patience),
-            RichProgressBar() if interactive else TQDMProgressBar(refresh_rate=10),
-        ],
+        callbacks=[curve, best, EarlyStopping("val_loss", patience=settings.patience)],
+        enable_progress_bar=interactive,
         logger=list(loggers) or False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,

@@ -1,0 +1,16 @@
+"""The numeric core: SHAP values of every feature of every layer, exact in their sums.
+
+Importable alone: needs torch and numpy only (shap where its engine or `to_shap` is used).
+
+    from layershap.explain import Chain, explain_layers
+    result = explain_layers(Chain(layers, head), images, references)
+    result["block3"].heatmap          # [N, H, W]
+"""
+
+from layershap.explain.chain import Chain
+from layershap.explain.layers import explain_layers
+from layershap.explain.references import choose_references
+from layershap.explain.result import LayerExplanation
+from layershap.explain.secant import UnsupportedOperationError
+
+__all__ = ["Chain", "LayerExplanation", "UnsupportedOperationError", "choose_references", "explain_layers"]

@@ -1,0 +1,62 @@
+"""The explained output f as a function of the logits, and its exact secant along the segments of a path."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Output = Literal["margin", "logit", "probability"]
+
+
+def choose_targets(logits: Tensor, target: int | None) -> Tensor:
+    """Return the class explained for each image [N]: `target`, or class 1 of two, or the predicted one of more."""
+    count, classes = logits.shape
+    if target is None:
+        return torch.ones(count, dtype=torch.long) if classes == 2 else logits.argmax(1).cpu()
+    if not 0 <= target < classes:
+        raise ValueError(f"target must be a class from 0 to {classes - 1}, not {target}")
+    return torch.full((count,), target)
+
+
+def output_values(logits: Tensor, target: int, output: Output) -> Tensor:
+    """Return f of logits [..., classes], without the last axis.
+
+    margin: the target's logit minus the mean of the others (two classes: s_1 - s_0 for target 1). logit: the
+    target's. probability: softmax.
+    """
+    if output == "probability":
+        return logits.softmax(-1)[..., target]
+    return logits @ _direction(logits, target, output)
+
+
+def _direction(logits: Tensor, target: int, output: Output) -> Tensor:
+    classes = logits.shape[-1]
+    fill = -1 / (classes - 1) if output == "margin" else 0.0
+    direction = torch.full((classes,), fill, dtype=logits.dtype, device=logits.device)
+    direction[target] = 1.0
+    return direction
+
+
+def output_multipliers(logits: Tensor, target: int, output: Output) -> Tensor:
+    """Return v [paths, segments, classes] with v . (logits_{k+1} - logits_k) = f_{k+1} - f_k exactly.
+
+    `logits`: [paths, points, classes]. For a probability, v is the gradient of softmax averaged along the straight
+    segment in logit space (Gauss-Legendre), and what rounding and quadrature leave is spread along the segment.
+    """
+    start, end = logits[:, :-1], logits[:, 1:]
+    if output != "probability":
+        return _direction(logits, target, output).expand_as(start)
+    step = end - start
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    gradient = torch.zeros_like(start)
+    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        probability = (start + float(node) * step).softmax(-1)
+        chosen = torch.zeros_like(probability)
+        chosen[..., target] = 1.0
+        gradient += float(weight) * probability[..., target, None] * (chosen - probability)
+    change = end.softmax(-1)[..., target] - start.softmax(-1)[..., target]
+    left = change - (gradient * step).sum(-1)
+    length = (step**2).sum(-1)
+    share = torch.where(length > 0, left / length.clamp(min=torch.finfo(length.dtype).tiny), 0.0)
+    return gradient + share[..., None] * step

@@ -1,0 +1,35 @@
+"""What comes out for a layer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LayerExplanation:
+    """SHAP values of one layer's features for N images, in units of the explained output.
+
+    heatmap [N, H, W]: sum over the block's maps, mean over the references. standard_error [N, H, W]: of that mean,
+    sqrt(sum_j (H_j - H)^2 / (J (J - 1))); NaN with one reference. own, reference [N, H, W]: the exact split
+    heatmap = own - reference into E[m z] and E[m z'] (path `layer`; None on path `image`, whose course in the layer
+    is not straight). total [N]: sum of the heatmap. gap [N]: total - (f(x) - mean_j f(x'_j)), 0 up to rounding.
+    expected [N]: mean_j f(x'_j). features [N, C, H, W]: the single values, or None. segments: pieces of each path.
+    """
+
+    heatmap: Tensor
+    standard_error: Tensor
+    own: Tensor | None
+    reference: Tensor | None
+    total: Tensor
+    gap: Tensor
+    expected: Tensor
+    features: Tensor | None
+    segments: int
+
+    def to_shap(self) -> Any:
+        """Return a shap.Explanation: the features' values if they were kept, else those of the heatmap's pixels."""
+        import shap
+
+        values = self.heatmap if self.features is None else self.features
+        return shap.Explanation(values=values.cpu().numpy(), base_values=self.expected.cpu().numpy())
