@@ -1,14 +1,11 @@
-"""Writing files so that a reader sees the old one or the new one, never a part."""
+"""Writing files so that a reader sees the old one or the new one, never a part. Imports nothing heavy."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 
 @contextmanager
@@ -19,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     remove(partial)
     yield partial
     remove(path) if path.is_dir() else None
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def remove(path: Path) -> None:
@@ -39,15 +36,3 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` as CSV without its index."""
-    with replacing(path) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n")
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV table; empty cells of text columns stay empty strings."""
-    table = pd.read_csv(path, keep_default_na=False, na_values={"probability": [""]}, dtype={"label": str, "group": str})
-    return table

@@ -6,7 +6,7 @@ from pathlib import Path
 from layershap.errors import SettingsError
 
 PARAMS = Path("params.yaml")
-BASELINE = Path("baseline.json")
+BASELINE = Path("baseline/baseline.json")
 
 RAW = Path("data/raw")
 IMAGES_TABLE = Path("data/images.csv")

@@ -1,13 +1,12 @@
 """A verified download that can go on where it stopped. Nothing unverified ever has the final name."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import requests
-from tqdm import tqdm
 
 from layershap.errors import InputError
+from layershap.progress import progress_bar
 
 CHUNK = 1 << 20
 
@@ -30,7 +29,7 @@ def download(address: str, target: Path, md5: str, timeout: float = 30.0) -> Pat
     if found != md5:
         partial.unlink()
         raise InputError(f"{address}: wrong content, checksum {found} instead of {md5}; run again or tell its owner")
-    os.replace(partial, target)
+    partial.replace(target)
     return target
 
 
@@ -45,7 +44,7 @@ def _receive(address: str, partial: Path, timeout: float) -> None:
         length = int(answer.headers.get("Content-Length", 0))
         with (
             partial.open("ab" if resumed else "wb") as file,
-            tqdm(total=length or None, unit="B", unit_scale=True, desc=f"download {partial.stem}") as progress,
+            progress_bar(total=length or None, unit="B", unit_scale=True, desc=f"download {partial.stem}") as progress,
         ):
             for chunk in answer.iter_content(CHUNK):
                 file.write(chunk)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from layershap.data.images import read_image, resize
 from layershap.files import read_json, write_json
+from layershap.progress import progress_bar
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "original": lambda images: images,
@@ -27,7 +27,7 @@ def load_batch(paths: Sequence[Path], size: int) -> Tensor:
 
 def batches(count: int, size: int, description: str) -> Iterator[slice]:
     """Yield slices over `count` rows, `size` at a time, with a progress bar."""
-    with tqdm(total=count, desc=description, unit="image") as progress:
+    with progress_bar(total=count, desc=description, unit="image") as progress:
         for start in range(0, count, size):
             stop = min(start + size, count)
             yield slice(start, stop)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from layershap.data.images import RefusedImageError, file_digest, pixel_digest, read_image
 from layershap.data.sources import SourceImage, class_names
+from layershap.data.tables import class_list
 from layershap.errors import InputError
+from layershap.progress import progress_bar
 
 COLUMNS = ["path", "label", "target", "group", "probability", "split", "width", "height", "digest", "pixels"]
 
@@ -35,11 +36,6 @@ class Fetched:
         }
 
 
-def class_list(images: pd.DataFrame) -> list[str]:
-    """Return the class names by number from a table of images."""
-    return images.drop_duplicates("target").sort_values("target")["label"].tolist()
-
-
 def fetch(images: list[SourceImage], target: Path, max_refused: float) -> Fetched:
     """Check every image and copy the usable ones to `target`/<class>/, or <class>/<split>/ where the source has splits.
 
@@ -50,7 +46,7 @@ def fetch(images: list[SourceImage], target: Path, max_refused: float) -> Fetche
     refused: list[dict[str, str]] = []
     taken: dict[str, Path] = {}
     targets = {label: number for number, label in enumerate(class_names(images))}
-    for image in tqdm(images, desc="fetch and check", unit="image"):
+    for image in progress_bar(images, desc="fetch and check", unit="image"):
         name = Path(image.label, image.split, image.path.name).as_posix()
         if name in taken:
             raise InputError(f"{image.path} and {taken[name]} have the same name within a class; rename one")
@@ -65,11 +61,14 @@ def fetch(images: list[SourceImage], target: Path, max_refused: float) -> Fetche
         shutil.copyfile(image.path, copy)
         size = {"width": decoded.width, "height": decoded.height}
         digests = {"digest": file_digest(copy), "pixels": pixel_digest(decoded)}
-        known = {"target": targets[image.label], "group": image.group, "probability": image.probability, "split": image.split}
+        known = {
+            "target": targets[image.label],
+            "group": image.group,
+            "probability": image.probability,
+            "split": image.split,
+        }
         rows.append({"path": name, "label": image.label, **known, **size, **digests})
-    fetched = Fetched(
-        pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(refused, columns=["path", "label", "reason"])
-    )
+    fetched = Fetched(pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(refused, columns=["path", "label", "reason"]))
     _check(images, fetched, max_refused)
     return fetched
 

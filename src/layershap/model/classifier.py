@@ -28,6 +28,9 @@ class Description:
 class Normalize(nn.Module):
     """Images in 0..1 to the backbone's input: (image - mean) / std, per colour."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
@@ -62,7 +65,8 @@ def build_classifier(description: Description, weights: str) -> Chain:
         for _, layer in layers:
             probe = layer(probe)
     head = build_head(probe.numel(), description.hidden, description.dropout, len(description.classes))
-    return Chain(layers, head).eval().to(memory_format=torch.channels_last)
+    model = Chain(layers, head).eval()
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def layer_table(model: Chain, image_size: int) -> list[dict[str, object]]:

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 class TailClassifier(lightning.LightningModule):
     """The layers from `start` on and the head; what lies below is frozen and was run by extract."""
 
+    class_weights: Tensor
+
     def __init__(self, model: Chain, start: int, settings: Train, class_weights: Tensor):
         super().__init__()
         self.unfrozen = nn.ModuleList(model.layers[start:])
@@ -58,7 +60,7 @@ class TailClassifier(lightning.LightningModule):
         return losses.mean(), logits
 
     def _log(self, part: str, loss: Tensor, accuracy: MulticlassAccuracy, size: int) -> None:
-        values = {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
+        values: dict[str, Any] = {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
         self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
 
     def configure_optimizers(self) -> Any:

@@ -1,0 +1,59 @@
+# `make repro` and `make test` work on a fresh clone with Python >= 3.11, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(READY)  ## make the environment in .venv from the pinned lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+repro: env  ## fetch, train, explain, judge; then say where to look
+	dvc repro
+	@layershap summary
+
+summary: env  ## say again what the last run reached and where to look
+	@layershap summary
+
+gate: env  ## exit 1 when the model fails, 3 when it cannot be judged
+	@layershap gate --check
+
+baseline: env  ## make the present model the one that the gate compares later ones with
+	@layershap baseline
+
+ui: env  ## open the MLflow UI on 127.0.0.1:5000
+	@layershap ui
+
+test: env  ## the quick tests, offline
+	pytest -m "not slow"
+
+test-all: env  ## all tests, with real pipelines
+	pytest
+
+lint: env  ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+lock: env  ## write the installed versions to requirements.lock
+	$(BIN)/pip freeze --exclude-editable | sed -E 's/\+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock
+
+paper: env  ## the paper's setting: Oxford-IIIT Pet, 2000 + 2000, VGG19 (needs a network)
+	dvc exp run -S data.source=oxford_pets -S data.per_class=2000 -S model.backbone=vgg19 \
+		-S explain.per_class=8
+
+clean:  ## remove the environment and everything that a run wrote, but not the MLflow store
+	rm -rf .venv build src/*.egg-info work data/raw data/features data/*.csv models explanations plots/evaluate

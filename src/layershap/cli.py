@@ -1,0 +1,99 @@
+"""The command line: `layershap STAGE` is the command behind each DVC stage."""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from layershap import __version__, paths
+from layershap.errors import UserError
+
+STAGES = ("fetch", "split", "extract", "train", "evaluate", "explain")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Train an image classifier and show, layer by layer, what every feature contributed."""
+    os.chdir(Path.cwd() if "DVC_ROOT" in os.environ else paths.project_root())
+
+
+def _add_stage(name: str) -> None:
+    module = f"layershap.stages.{name}"
+
+    @cli.command(name, help=f"Run the stage {name}.", short_help=f"run the stage {name}")
+    def command() -> None:
+        from layershap.params import load_params
+
+        # all settings are checked before any work, and before anything slow is imported
+        load_params()
+        import_module(module).run()
+
+
+for _name in STAGES:
+    _add_stage(_name)
+
+
+@cli.command()
+@click.option("--check", is_flag=True, help="Exit with 1 on FAIL and 3 on INVALID; write nothing to MLflow.")
+def gate(check: bool) -> None:
+    """Judge the evaluated model against the settings and the baseline; write metrics/gate.json."""
+    from layershap.stages import gate as stage
+
+    if check:
+        sys.exit(stage.check())
+    stage.run()
+
+
+@cli.command()
+def baseline() -> None:
+    """Make the evaluated model the baseline that the gate compares later ones with."""
+    from layershap.stages import gate as stage
+
+    stage.save_baseline()
+
+
+@cli.command()
+def check() -> None:
+    """Check params.yaml alone."""
+    from layershap.params import load_params
+
+    load_params()
+
+
+@cli.command()
+def summary() -> None:
+    """Print what the last run reached, where its pictures are, and how to open the MLflow UI."""
+    from layershap.stages.summary import run
+
+    run()
+
+
+@cli.command()
+@click.option("--port", default=5000, show_default=True, help="Port on 127.0.0.1.")
+def ui(port: int) -> None:
+    """Open the MLflow UI on the project's store."""
+    from layershap.tracking import serve_ui
+
+    serve_ui(port)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is a message and an exit status, not a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except UserError as error:
+        click.echo(f"layershap: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("layershap: interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

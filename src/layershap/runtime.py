@@ -1,0 +1,28 @@
+"""What every stage that computes does first."""
+
+import logging
+import warnings
+
+import torch
+
+from layershap.params import Params
+
+
+def prepare(params: Params) -> None:
+    """Fix the number of threads and torch's generator, and quiet other libraries' advertisements."""
+    torch.set_num_threads(params.runtime.threads)
+    torch.manual_seed(params.train.seed)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for name in (
+        "pytorch_lightning",
+        "lightning.pytorch",
+        "mlflow",
+        "alembic",
+        "matplotlib",
+        "torch",
+        "urllib3",
+        "git",
+    ):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning|mlflow|torch|torchvision)\b")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -1,0 +1,111 @@
+"""Stage evaluate: the whole network on the raw test images."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from layershap import figures, paths, tracking
+from layershap.data.features import FeatureCache, batches, load_batch
+from layershap.data.tables import Dataset, write_table
+from layershap.evaluation import evaluate_predictions, reliability_curve
+from layershap.explain.chain import Chain
+from layershap.files import replacing, write_json
+from layershap.model.classifier import Description, boundary, load_classifier
+from layershap.params import load_params
+from layershap.runtime import prepare
+
+CACHE_TOLERANCE = 0.05
+
+
+def run() -> None:
+    """Write metrics, predictions and pictures of the test images, and add them to the model's run."""
+    params = load_params()
+    prepare(params)
+    dataset = Dataset.read()
+    model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
+    rows = dataset.rows("test")
+    targets = dataset.targets[rows]
+    probabilities = predict(model, dataset, rows, description.image_size, params.evaluate.batch_size)
+    difference = cache_difference(model, rows, probabilities, boundary(model, params.model.unfreeze))
+    exact = probabilities.numpy().astype(np.float64)
+    exact /= exact.sum(1, keepdims=True)
+
+    numbers: dict[str, Any] = evaluate_predictions(targets, exact, description.classes)
+    numbers["cache_difference"] = difference
+    numbers["test_digest"] = hashlib.sha256("".join(dataset.images["pixels"].iloc[rows]).encode()).hexdigest()[:16]
+    table = prediction_table(dataset, rows, exact, description)
+    write_table(paths.PREDICTIONS, table)
+    curve = reliability_curve(targets, exact)
+    write_table(paths.RELIABILITY, curve)
+    with replacing(paths.EVALUATE_PICTURES) as partial:
+        predicted = exact.argmax(1)
+        figures.save(figures.confusion(targets, predicted, description.classes), partial / "confusion.png")
+        values = (curve[name].to_numpy() for name in ("confidence", "accuracy", "images"))
+        figures.save(figures.reliability(*values), partial / "reliability.png")
+        figures.save(worst_mistakes(dataset, rows, table, params.evaluate.mistakes), partial / "mistakes.png")
+    write_json(paths.EVALUATE_METRICS, numbers)
+
+    run = tracking.join_run(tracking.digest(paths.MODEL_WEIGHTS))
+    run.log_metrics({"test": numbers})
+    run.log_metrics({key: numbers[key] for key in ("accuracy", "accuracy_low", "accuracy_high")})
+    run.log_artifacts(paths.EVALUATE_PICTURES, "plots")
+    run.log_artifacts(paths.PREDICTIONS, "evaluation")
+    print(
+        f"accuracy {numbers['accuracy']:.4f} (95 % {numbers['accuracy_low']:.4f} to {numbers['accuracy_high']:.4f}) "
+        f"on {numbers['n_test']} test images"
+    )
+
+
+@torch.inference_mode()
+def predict(model: Chain, dataset: Dataset, rows: np.ndarray, size: int, batch_size: int) -> Tensor:
+    """Return the probabilities [N, classes] of the images at `rows`, from their files."""
+    files = [dataset.paths[row] for row in rows]
+    found = []
+    for part in batches(len(files), batch_size, "evaluate"):
+        images = load_batch(files[part], size).contiguous(memory_format=torch.channels_last)
+        found.append(model(images).softmax(1))
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def cache_difference(model: Chain, rows: np.ndarray, probabilities: Tensor, start: int) -> float:
+    """Return the largest difference to the probabilities by way of the cached features; raise where they disagree."""
+    cache = FeatureCache(paths.FEATURES)
+    parts = [model.tail(cache.rows(part), start) for part in np.array_split(rows, max(len(rows) // 64, 1))]
+    difference = float((torch.cat(parts).softmax(1) - probabilities).abs().max())
+    if not difference <= CACHE_TOLERANCE:
+        raise ArithmeticError(
+            f"probabilities by way of {paths.FEATURES} differ by {difference:.3g} from those of the images: "
+            f"the cache does not belong to this model; run 'dvc repro --force-downstream extract'"
+        )
+    return difference
+
+
+def prediction_table(
+    dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, description: Description
+) -> pd.DataFrame:
+    """Return a row per test image: path, label, predicted, correct, and the probability of every class."""
+    names = np.array(description.classes)
+    table = pd.DataFrame({"path": dataset.images["path"].iloc[rows], "label": names[dataset.targets[rows]]})
+    table["predicted"] = names[probabilities.argmax(1)]
+    table["correct"] = (table["label"] == table["predicted"]).astype(int)
+    for number, name in enumerate(description.classes):
+        table[f"p_{name}"] = probabilities[:, number].round(6)
+    return table.reset_index(drop=True)
+
+
+def worst_mistakes(dataset: Dataset, rows: np.ndarray, table: pd.DataFrame, count: int) -> Any:
+    """Draw the surest wrong decisions."""
+    wrong = table[table["correct"] == 0].copy()
+    wrong["confidence"] = [row[f"p_{row['predicted']}"] for _, row in wrong.iterrows()]
+    worst = wrong.sort_values(["confidence", "path"], ascending=[False, True]).head(count)
+    images = [figures.picture(load_batch([paths.RAW / path], 224)[0]) for path in worst["path"]]
+    captions = [
+        f"{row.path.rpartition('/')[2]}\n{row.label} taken for\n{row.predicted}, {row.confidence:.0%} sure"
+        for row in worst.itertuples()
+    ]
+    return figures.mistakes(images, captions, len(wrong), len(table))

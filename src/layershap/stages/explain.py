@@ -1,0 +1,172 @@
+"""Stage explain: heatmaps of every layer for chosen test images, with their numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from layershap import figures, paths, tracking
+from layershap.data.features import load_batch
+from layershap.data.tables import Dataset, read_table, write_table
+from layershap.explain import Chain, LayerExplanation, choose_references, explain_layers
+from layershap.explain.shap_engine import explain_layers_with_shap
+from layershap.files import replacing, write_json
+from layershap.model.classifier import FIRST_FEATURE_LAYER, Description, load_classifier
+from layershap.params import Explain, load_params
+from layershap.progress import progress_bar
+from layershap.runtime import prepare
+
+
+def run() -> None:
+    """Write pictures, arrays and numbers of the explanations, and add them to the model's run."""
+    params = load_params()
+    prepare(params)
+    settings = params.explain
+    dataset = Dataset.read()
+    model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
+    train = dataset.rows("train")
+    chosen = train[choose_references(dataset.targets[train].tolist(), settings.references, settings.seed)]
+    references = load_batch([dataset.paths[row] for row in chosen], description.image_size)
+    table = choose_images(dataset, settings.per_class)
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    with replacing(paths.EXPLANATIONS) as partial:
+        for decision in progress_bar(table.to_dict("records"), desc="explain", unit="image"):
+            image = load_batch([paths.RAW / decision["path"]], description.image_size)
+            result = explain_one(model, image, references, settings)
+            name = picture_name(decision["path"])
+            write_pictures(partial, name, decision, image[0], result, description, settings)
+            found = layer_numbers(name, result)
+            rows += found
+            curves[name] = (
+                np.array([row["positive"] for row in found]),
+                np.array([row["negative"] for row in found]),
+            )
+        numbers = [row["layer"] for row in found]
+        figures.save(figures.layers_curve(curves, numbers, unit(settings, description)), partial / "layers.png")
+        write_table(partial / "references.csv", dataset.images.iloc[chosen][["path", "label"]])
+    layers = pd.DataFrame(rows)
+    write_table(paths.LAYERS_TABLE, layers)
+    summary = {
+        "images": len(table),
+        "layers": len(numbers),
+        "references": settings.references,
+        "largest_gap": float(layers["gap"].abs().max()),
+        "largest_relative_gap": float((layers["gap"].abs() / layers["change"].abs().clip(lower=1e-6)).max()),
+    }
+    write_json(paths.EXPLAIN_METRICS, summary)
+
+    run = tracking.join_run(tracking.digest(paths.MODEL_WEIGHTS))
+    run.log_metrics({"explain": summary})
+    for layer, part in layers.groupby("layer"):
+        means = {f"layer.{name}": float(part[name].mean()) for name in ("positive", "negative", "error_share")}
+        run.log_metrics(means, step=int(layer))
+    run.log_artifacts(paths.EXPLANATIONS, "explanations")
+    print(f"{len(table)} images, {len(numbers)} layers each; contact sheets are in {paths.CONTACT_SHEETS}")
+
+
+def choose_images(dataset: Dataset, per_class: int) -> pd.DataFrame:
+    """Return the predictions to explain: of each class the first by digest, right decisions and wrong ones in turn.
+
+    The digest mixes the images and is the same in every run; where one kind runs out, the other fills in.
+    """
+    table = read_table(paths.PREDICTIONS)
+    table = table.merge(dataset.images[["path", "pixels"]], on="path").sort_values("pixels")
+    table["rank"] = table.groupby(["label", "correct"]).cumcount() * 2 + (1 - table["correct"])
+    chosen = table.sort_values(["label", "rank"]).groupby("label").head(per_class)
+    return chosen.drop(columns=["pixels", "rank"])
+
+
+def explain_one(
+    model: Chain, image: torch.Tensor, references: torch.Tensor, settings: Explain
+) -> dict[str, LayerExplanation]:
+    """Explain one image [1, 3, H, W] with the engine of the settings."""
+    if settings.engine == "shap":
+        samples = settings.references * settings.segments
+        return dict(explain_layers_with_shap(model, image, references, samples, settings.output, settings.seed))
+    options: dict[str, Any] = {
+        "path": settings.path,
+        "segments": settings.segments,
+        "output": settings.output,
+    }
+    return dict(explain_layers(model, image, references, **options))
+
+
+def unit(settings: Explain, description: Description) -> str:
+    """Return what the values are in."""
+    if len(description.classes) == 2:
+        second = description.classes[1]
+        names = {
+            "margin": f"log odds of {second}",
+            "logit": f"logit of {second}",
+            "probability": f"P({second})",
+        }
+        return names[settings.output]
+    return f"{settings.output} of the predicted class"
+
+
+def picture_name(path: str) -> str:
+    """Return the stable name of an image's pictures: its path with - for /, without suffix."""
+    return str(Path(path).with_suffix("")).replace("/", "-")
+
+
+def write_pictures(
+    folder: Path,
+    name: str,
+    decision: dict[str, Any],
+    image: torch.Tensor,
+    result: dict[str, LayerExplanation],
+    description: Description,
+    settings: Explain,
+) -> None:
+    """Write a PNG per layer, the contact sheet and the arrays of one image."""
+    shown = figures.picture(image)
+    units = unit(settings, description)
+    heatmaps, titles = [], []
+    arrays: dict[str, np.ndarray] = {}
+    for number, (layer, found) in enumerate(result.items(), FIRST_FEATURE_LAYER):
+        heatmap, error = found.heatmap[0].numpy(), found.standard_error[0].numpy()
+        title = f"{number} {layer}"
+        heatmaps.append(heatmap)
+        titles.append(f"{title}\n{heatmap.shape[0]} x {heatmap.shape[1]}")
+        picture = figures.layer_picture(shown, heatmap, error, f"{name}, layer {title}", units)
+        figures.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
+        arrays[f"{number:02d}_{layer}_heatmap"] = heatmap
+        arrays[f"{number:02d}_{layer}_standard_error"] = error
+        if found.own is not None and found.reference is not None:
+            arrays[f"{number:02d}_{layer}_own"] = found.own[0].numpy()
+            arrays[f"{number:02d}_{layer}_reference"] = found.reference[0].numpy()
+    total, expected = float(found.total[0]), float(found.expected[0])
+    sure = decision[f"p_{decision['predicted']}"]
+    heading = (
+        f"{name}: {decision['label']}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for "
+        f"{decision['predicted']} ({sure:.0%} sure)\n{units}: {total + expected:.3f} = {expected:.3f} (mean of "
+        f"{settings.references} references) {total:+.3f} (sum of every map)"
+    )
+    sheet = figures.contact_sheet(shown, heatmaps, titles, heading, units)
+    figures.save(sheet, folder / paths.CONTACT_SHEETS.name / f"{name}.png")
+    np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]
+
+
+def layer_numbers(name: str, result: dict[str, LayerExplanation]) -> list[dict[str, Any]]:
+    """Return a row per layer: sums over the heatmap, what they must add up to, and the size of its error."""
+    rows = []
+    for number, (layer, found) in enumerate(result.items(), FIRST_FEATURE_LAYER):
+        heatmap, error = found.heatmap[0], found.standard_error[0]
+        rows.append(
+            {
+                "image": name,
+                "layer": number,
+                "name": layer,
+                "total": float(found.total[0]),
+                "change": float(found.total[0] - found.gap[0]),
+                "gap": float(found.gap[0]),
+                "positive": float(heatmap.clamp(min=0).sum()),
+                "negative": float(heatmap.clamp(max=0).sum()),
+                # how large the error is beside the map itself
+                "error_share": float(error.norm() / heatmap.norm().clamp(min=1e-12)),
+            }
+        )
+    return rows

@@ -1,0 +1,29 @@
+"""Stage extract: the frozen layers once per image and view."""
+
+from layershap import paths
+from layershap.data.features import extract_features
+from layershap.data.tables import Dataset
+from layershap.files import replacing
+from layershap.model.classifier import Description, boundary, build_classifier
+from layershap.params import load_params
+from layershap.runtime import prepare
+
+
+def run() -> None:
+    """Write the cache of features at the freeze boundary."""
+    params = load_params()
+    prepare(params)
+    dataset = Dataset.read()
+    # the head is not used here; the smallest one will do
+    description = Description(params.model.backbone, params.model.image_size, dataset.classes, [], 0.0)
+    model = build_classifier(description, params.model.weights)
+    stop = boundary(model, params.model.unfreeze)
+    with replacing(paths.FEATURES) as partial:
+        extract_features(
+            lambda images: model.features(images, stop=stop),
+            dataset.paths,
+            params.extract.views,
+            params.model.image_size,
+            params.extract.batch_size,
+            partial,
+        )

@@ -1,0 +1,23 @@
+"""Stage fetch: the source's images to data/raw/<class>/, every one checked."""
+
+from layershap import paths
+from layershap.data.fetch import fetch
+from layershap.data.sources import list_images
+from layershap.data.tables import write_table
+from layershap.files import replacing, write_json
+from layershap.params import load_params
+
+
+def run() -> None:
+    """Write the images, their table, the table of refused ones, and the counts."""
+    params = load_params()
+    images = list_images(params.data, paths.DOWNLOADS)
+    with replacing(paths.RAW) as partial:
+        partial.mkdir()
+        fetched = fetch(images, partial, params.data.max_refused)
+    write_table(paths.IMAGES_TABLE, fetched.images)
+    write_table(paths.REFUSED_TABLE, fetched.refused)
+    write_json(paths.DATA_METRICS, fetched.metrics())
+    for row in fetched.refused.itertuples():
+        print(f"refused {row.path}: {row.reason}")
+    print(f"{len(fetched.images)} images, {len(fetched.refused)} refused")

@@ -1,0 +1,16 @@
+"""Stage split: train, val and test."""
+
+from layershap import paths
+from layershap.data.split import split_images, split_metrics
+from layershap.data.tables import read_table, write_table
+from layershap.files import write_json
+from layershap.params import load_params
+
+
+def run() -> None:
+    """Write the split of every image and its counts."""
+    params = load_params()
+    images = read_table(paths.IMAGES_TABLE)
+    result = split_images(images, params.split)
+    write_table(paths.SPLIT_TABLE, result)
+    write_json(paths.SPLIT_METRICS, split_metrics(images, result))

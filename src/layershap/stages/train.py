@@ -1,0 +1,90 @@
+"""Stage train: what lies above the freeze boundary; opens the MLflow run."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from layershap import figures, paths, tracking
+from layershap.data.datamodule import FeatureDataModule, Labels
+from layershap.data.features import FeatureCache
+from layershap.data.tables import Dataset, write_table
+from layershap.files import read_json, remove, write_json
+from layershap.model.classifier import Description, boundary, build_classifier, layer_table, save_classifier
+from layershap.model.training import train_tail
+from layershap.params import Params, load_params
+from layershap.progress import interactive
+from layershap.runtime import prepare
+
+import pandas as pd  # isort: skip
+
+
+def run() -> None:
+    """Write the model, its numbers and its learning curve."""
+    params = load_params()
+    prepare(params)
+    dataset = Dataset.read()
+    description = Description(
+        params.model.backbone,
+        params.model.image_size,
+        dataset.classes,
+        params.head.hidden,
+        params.head.dropout,
+    )
+    model = build_classifier(description, params.model.weights)
+    cache = FeatureCache(paths.FEATURES)
+    train, val = (_labels(dataset, part, params.train.soft_labels) for part in ("train", "val"))
+    data = FeatureDataModule(cache, train, val, params.train.batch_size, params.train.seed)
+    print_layers(layer_table(model, description.image_size))
+
+    work = paths.CHECKPOINTS / fingerprint(params)
+    run = tracking.open_run(f"{params.data.source} {params.model.backbone}", work / "run_id")
+    run.log_params(params.model_dump())
+    run.log_metrics({"data": read_json(paths.DATA_METRICS), "split": read_json(paths.SPLIT_METRICS)})
+    try:
+        start = boundary(model, params.model.unfreeze)
+        trained = train_tail(model, start, data, params.train, work, [run.lightning_logger()], interactive())
+    except BaseException as error:
+        run.finish("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
+        raise
+
+    kept = trained.curve[trained.best_epoch]
+    numbers: dict[str, float] = {"best_epoch": trained.best_epoch + 1, "epochs": len(trained.curve)}
+    numbers |= {key: round(value, 6) for key, value in kept.items() if key != "epoch"}
+    write_table(paths.LEARNING_CURVE, pd.DataFrame(trained.curve))
+    write_json(paths.TRAIN_METRICS, numbers)
+    save_classifier(model, description, paths.MODEL_WEIGHTS, paths.MODEL_CARD)
+
+    run.set_tags({tracking.MODEL_TAG: tracking.digest(paths.MODEL_WEIGHTS)})
+    run.log_metrics({"train": numbers})
+    run.log_artifacts(paths.MODEL_CARD, "model_description")
+    run.log_artifacts(paths.SPLIT_TABLE, "data")
+    run.log_figure(figures.learning_curve(trained.curve, trained.best_epoch), "plots/learning_curve.png")
+    example = torch.zeros(2, 3, description.image_size, description.image_size)
+    run.log_model(model, example.numpy())
+    run.finish()
+    remove(work)
+
+
+def _labels(dataset: Dataset, split: str, soft: bool) -> Labels:
+    rows = dataset.rows(split)
+    return Labels(rows, dataset.targets[rows].astype(np.int64), dataset.soft_targets(soft)[rows])
+
+
+def fingerprint(params: Params) -> str:
+    """Return a name for this very training: settings, data, and the package's code."""
+    sections = params.model_dump(include={"model", "extract", "head", "train", "runtime"})
+    digest = hashlib.sha256(json.dumps(sections, sort_keys=True).encode())
+    code = sorted(Path(__file__).parents[1].rglob("*.py"))
+    for path in [paths.IMAGES_TABLE, paths.SPLIT_TABLE, paths.FEATURES / "index.json", *code]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def print_layers(rows: list[dict[str, object]]) -> None:
+    """Print the numbered layers."""
+    for row in rows:
+        shape = " x ".join(str(length) for length in row["shape"])  # type: ignore[attr-defined]
+        print(f"{row['number']:>3}  {row['name']!s:<16} {row['type']!s:<8} {shape}")

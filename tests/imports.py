@@ -1,0 +1,41 @@
+"""Which modules of the package a module imports, directly and through others, read from the source."""
+
+import ast
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+def module_file(name: str) -> Path | None:
+    """Return the file of a module or package under src/, if it is one of ours."""
+    base = SOURCE.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def imported_names(path: Path) -> set[str]:
+    """Return the dotted names that a file imports, names inside `from x import y` included as x.y."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def modules_used(name: str) -> set[str]:
+    """Return the files, relative to the repository, of `name` and of all of ours that it imports."""
+    found: set[Path] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        path = module_file(current)
+        if path is None or path in found:
+            continue
+        found.add(path)
+        waiting += sorted(imported_names(path))
+        waiting += [current.rpartition(".")[0]] if "." in current else []
+    return {path.relative_to(SOURCE.parent).as_posix() for path in found}
