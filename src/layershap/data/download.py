@@ -8,7 +8,7 @@ import requests
 from layershap.errors import InputError
 from layershap.progress import progress_bar
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # what a broken connection loses at most
 
 
 def download(address: str, target: Path, md5: str, timeout: float = 30.0) -> Path:

@@ -1,0 +1,40 @@
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+REPOSITORY = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def draw_image(rng, kind: int, size: int = 48) -> Image.Image:
+    """A noisy picture with a bright square (kind 0), disc (kind 1) or stripes (kind 2) somewhere."""
+    pixels = rng.normal(90, 12, (size, size, 3))
+    row, column = rng.integers(4, size - 24, 2)
+    down, across = np.mgrid[:20, :20]
+    shape = [
+        np.ones((20, 20), bool),
+        (down - 10) ** 2 + (across - 10) ** 2 < 50,
+        down % 6 < 2,
+    ][kind]
+    pixels[row : row + 20, column : column + 20][shape] += 110
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def write_classes(root: Path, rng, names=("disc", "square"), count=24, size=48) -> Path:
+    """Write `count` PNG files for each class name; the class is visible in the picture."""
+    for number, name in enumerate(names):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            draw_image(rng, number, size).save(root / name / f"{index:03d}.png")
+    return root

@@ -1,0 +1,68 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from conftest import REPOSITORY
+
+
+def layershap(folder, *arguments):
+    environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"}
+    return subprocess.run(
+        [sys.executable, "-m", "layershap.cli", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("stage", ["fetch", "split", "extract", "train", "evaluate", "explain", "gate"])
+def test_bad_settings_stop_every_stage_before_any_work(project, stage):
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(
+        text.replace("  epochs: ", "  epochs: -").replace("data:\n", "data:\n  sauce: 1\n")
+    )
+    done = layershap(project, stage)
+    assert done.returncode == 2
+    assert "train.epochs" in done.stderr
+    assert "data.sauce" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in project.iterdir()) == ["dvc.yaml", "params.yaml"]
+
+
+def test_missing_input_is_named_without_a_traceback(project):
+    done = layershap(project, "gate")
+    assert (done.returncode, "metrics/evaluate.json" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
+
+
+def test_outside_a_project(tmp_path):
+    done = layershap(tmp_path, "check")
+    assert (done.returncode, "no dvc.yaml" in done.stderr) == (2, True)
+
+
+def test_help_works_anywhere(tmp_path):
+    done = layershap(tmp_path, "--help")
+    assert done.returncode == 0
+    assert "explain" in done.stdout
+
+
+def test_unknown_command(tmp_path):
+    assert layershap(tmp_path, "explode").returncode == 2
+
+
+def test_the_command_line_imports_nothing_slow(project):
+    code = "import sys, layershap.cli, layershap.stages.gate; print('torch' in sys.modules, 'mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
