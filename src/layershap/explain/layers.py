@@ -15,6 +15,8 @@ from layershap.explain.secant import SecantMode
 
 Path = Literal["layer", "image"]
 
+ELEMENTS_AT_ONCE = 1_000_000
+
 
 class InexactSumError(ArithmeticError):
     """A layer's values do not add up to f(x) - E f: the result is not shown."""
@@ -114,8 +116,8 @@ def _image_path(task: _Task, path: Path) -> dict[str, _Moments]:
     found = {name: _Moments() for name in task.names}
     # one segment: both paths have the same two points in every layer
     straight = path == "layer"
-    for reference in task.references:
-        points = _line(reference[None], task.image, task.segments)
+    for references in task.references.split(_paths_at_once(task, task.image)):
+        points = _line(references, task.image, task.segments)
         mode = SecantMode(task.segments + 1)
         with torch.enable_grad(), mode:
             tensor = points.flatten(0, 1).requires_grad_()
@@ -141,14 +143,19 @@ def _layer_path(task: _Task) -> dict[str, _Moments]:
         others = task.model.layers[index](others)
         if name not in found:
             continue
-        for other in others:
-            points = _line(other[None], own[0], task.segments)
+        for part in others.split(_paths_at_once(task, own)):
+            points = _line(part, own[0], task.segments)
             with torch.enable_grad(), SecantMode(task.segments + 1) as mode:
                 leaf = points.flatten(0, 1).requires_grad_()
                 logits = mode.current(_tail(task.model, mode, leaf, index + 1))
             (gradient,) = torch.autograd.grad(logits, leaf, _seed(logits, task))
             _add(found[name], gradient, leaf.detach(), task, straight=True)
     return found
+
+
+def _paths_at_once(task: _Task, features: Tensor) -> int:
+    """Return how many paths to follow in one batch: few where features are large, so that they stay in the cache."""
+    return max(1, ELEMENTS_AT_ONCE // (features.numel() * (task.segments + 1)))
 
 
 def _tail(model: Chain, mode: SecantMode, tensor: Tensor, start: int) -> Tensor:

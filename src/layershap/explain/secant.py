@@ -26,7 +26,7 @@ class UnsupportedOperationError(NotImplementedError):
 
 def _neighbours(tensor: Tensor, points: int) -> tuple[Tensor, Tensor]:
     """Return views of the start and of the end of every segment, [paths, points - 1, ...]."""
-    rows = tensor.view(-1, points, *tensor.shape[1:])
+    rows = tensor.unflatten(0, (-1, points))
     return rows[:, :-1], rows[:, 1:]
 
 
@@ -34,18 +34,19 @@ class _Elementwise(torch.autograd.Function):
     """m <- m (r(b) - r(a)) / (b - a); where |b - a| is tiny, the derivative half way."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, function: Callable[[Tensor], Tensor], kinked: bool, points: int) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, function: Callable[[Tensor], Tensor], kind: str, points: int) -> Tensor:
         outputs = function(inputs)
         ctx.save_for_backward(inputs, outputs)
-        ctx.function, ctx.kinked, ctx.points = function, kinked, points
+        ctx.function, ctx.points = function, points
+        ctx.kinked, ctx.clamps = kind != "smooth", kind == "clamp"
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         inputs, outputs = ctx.saved_tensors
-        start, end = _neighbours(inputs.contiguous(), ctx.points)
-        start_out, end_out = _neighbours(outputs.contiguous(), ctx.points)
-        result = torch.zeros_like(inputs, memory_format=torch.contiguous_format)
+        start, end = _neighbours(inputs, ctx.points)
+        start_out, end_out = _neighbours(outputs, ctx.points)
+        result = torch.zeros_like(inputs)
         step = end - start
         if ctx.kinked:
             # the quotient of a piecewise linear function is right for any step but 0
@@ -54,12 +55,15 @@ class _Elementwise(torch.autograd.Function):
             # where rounding of the quotient meets the error of the derivative
             tolerance = torch.finfo(inputs.dtype).eps ** (1 / 3)
             tiny = step.abs() <= tolerance * (1 + torch.maximum(start.abs(), end.abs()))
-        slope = (end_out - start_out) / step.masked_fill(tiny, 1.0)
-        if tiny.any():
+        slope = (end_out - start_out).div_(step.masked_fill_(tiny, 1.0))
+        if ctx.clamps:
+            # inside the bounds the function is the identity
+            slope += (start == start_out).logical_and_(tiny)
+        elif tiny.any():
             with torch.enable_grad():
-                middle = (start + step / 2)[tiny].detach().requires_grad_()
+                middle = ((start + end) / 2)[tiny].detach().requires_grad_()
                 slope[tiny] = torch.autograd.grad(ctx.function(middle).sum(), middle)[0]
-        given, _ = _neighbours(gradients[0].contiguous(), ctx.points)
+        given, _ = _neighbours(gradients[0], ctx.points)
         torch.mul(given, slope, out=_neighbours(result, ctx.points)[0])
         return result, None, None, None
 
@@ -124,29 +128,30 @@ def _middle(tensor: Tensor, points: int) -> Tensor:
     return result.div_(2)
 
 
-# elementwise functions by the names under which torch calls them; True: piecewise linear
-ELEMENTWISE: dict[str, tuple[Callable[..., Tensor], bool]] = {
-    "relu": (F.relu, True),
-    "relu6": (F.relu6, True),
-    "hardtanh": (F.hardtanh, True),
-    "leaky_relu": (F.leaky_relu, True),
-    "clamp": (torch.clamp, True),
-    "abs": (torch.abs, True),
-    "elu": (F.elu, False),
-    "selu": (F.selu, False),
-    "celu": (F.celu, False),
-    "silu": (F.silu, False),
-    "mish": (F.mish, False),
-    "gelu": (F.gelu, False),
-    "softplus": (F.softplus, False),
-    "sigmoid": (torch.sigmoid, False),
-    "logsigmoid": (F.logsigmoid, False),
-    "hardsigmoid": (F.hardsigmoid, True),
-    "hardswish": (F.hardswish, False),
-    "tanh": (torch.tanh, False),
-    "exp": (torch.exp, False),
-    "sqrt": (torch.sqrt, False),
-    "rsqrt": (torch.rsqrt, False),
+# elementwise functions by the names under which torch calls them, and their kind: smooth; kinked, that is piecewise
+# linear; clamp, that is the identity between two bounds and constant outside
+ELEMENTWISE: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "relu": (F.relu, "clamp"),
+    "relu6": (F.relu6, "clamp"),
+    "hardtanh": (F.hardtanh, "clamp"),
+    "leaky_relu": (F.leaky_relu, "kinked"),
+    "clamp": (torch.clamp, "clamp"),
+    "abs": (torch.abs, "kinked"),
+    "elu": (F.elu, "smooth"),
+    "selu": (F.selu, "smooth"),
+    "celu": (F.celu, "smooth"),
+    "silu": (F.silu, "smooth"),
+    "mish": (F.mish, "smooth"),
+    "gelu": (F.gelu, "smooth"),
+    "softplus": (F.softplus, "smooth"),
+    "sigmoid": (torch.sigmoid, "smooth"),
+    "log_sigmoid": (F.logsigmoid, "smooth"),
+    "hardsigmoid": (F.hardsigmoid, "kinked"),
+    "hardswish": (F.hardswish, "smooth"),
+    "tanh": (torch.tanh, "smooth"),
+    "exp": (torch.exp, "smooth"),
+    "sqrt": (torch.sqrt, "smooth"),
+    "rsqrt": (torch.rsqrt, "smooth"),
 }
 
 # linear in the one argument that depends on the path: autograd's own gradient is exact
@@ -217,6 +222,8 @@ SPELLINGS = {
     "true_divide": "div",
     "__truediv__": "div",
     "__itruediv__": "div",
+    "__rdiv__": "rdiv",
+    "__rtruediv__": "rdiv",
     "clip": "clamp",
     "max_pool2d_with_indices": "max_pool2d",
     "_max_pool2d": "max_pool2d",
@@ -296,17 +303,15 @@ class SecantMode(TorchFunctionMode):
 
     def _apply(self, name: str, func: Any, operands: list[Tensor], args: Any, kwargs: Any) -> Any:
         if name in ELEMENTWISE and len(operands) == 1:
-            function, kinked = ELEMENTWISE[name]
+            function, kind = ELEMENTWISE[name]
             options = {key: value for key, value in kwargs.items() if key not in ("inplace", "input")}
             rest = args[1:] if args else ()
             if name in ("relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "mish"):
                 rest = tuple(value for value in rest if not isinstance(value, bool))
-            return _Elementwise.apply(
-                operands[0], lambda tensor: function(tensor, *rest, **options), kinked, self.points
-            )
+            return _Elementwise.apply(operands[0], lambda tensor: function(tensor, *rest, **options), kind, self.points)
         if name in ("max_pool2d", "adaptive_max_pool2d"):
             return self._max_pool(name, *args, **kwargs)
-        if name in ("mul", "div"):
+        if name in ("mul", "div", "rdiv"):
             return self._mul_or_div(name, args, kwargs)
         if name == "square" or (name in ("pow", "__pow__") and args[1:] == (2,)):
             return _Product.apply(operands[0], operands[0], self.points)
@@ -362,12 +367,14 @@ class SecantMode(TorchFunctionMode):
 
     def _mul_or_div(self, name: str, args: Any, kwargs: Any) -> Tensor:
         left, right = args[0], args[1] if len(args) > 1 else kwargs["other"]
+        if name == "rdiv":
+            name, left, right = "div", right, left
         if name == "div":
             if kwargs.get("rounding_mode"):
                 raise UnsupportedOperationError("div with rounding: no exact rule is known")
             if not _on_path(right):
                 return torch.div(left, right)
-            right = _Elementwise.apply(right, torch.reciprocal, False, self.points)
+            right = _Elementwise.apply(right, torch.reciprocal, "smooth", self.points)
         if _on_path(left) and _on_path(right):
             return _Product.apply(left, right, self.points)
         return left * right

@@ -1,0 +1,186 @@
+"""Each rule against a slow version in float64 that looks at every number by itself."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from layershap.explain.secant import ELEMENTWISE, SecantMode, UnsupportedOperationError
+
+POINTS = 4
+
+
+def multipliers(function, tensor, points=POINTS, seed=0):
+    """Return the output [rows, ...], the gradient given to it, and the multipliers that come back."""
+    leaf = tensor.clone().requires_grad_()
+    with SecantMode(points) as mode:
+        output = mode.current(function(leaf))
+    given = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=output.dtype)
+    given.unflatten(0, (-1, points))[:, -1] = 0
+    (found,) = torch.autograd.grad(output, leaf, given)
+    return output.detach(), given, found
+
+
+def assert_exact(function, tensor, points=POINTS, tolerance=1e-12):
+    """m_input . step of the input equals m_output . step of the output, on every segment."""
+    output, given, found = multipliers(function, tensor, points)
+    for path, k in itertools.product(range(len(tensor) // points), range(points - 1)):
+        row = path * points + k
+        left = float((found[row] * (tensor[row + 1] - tensor[row])).sum())
+        right = float((given[row] * (output[row + 1] - output[row])).sum())
+        assert left == pytest.approx(right, abs=tolerance * max(1, float(given[row].abs().sum())))
+    assert float(found.unflatten(0, (-1, points))[:, -1].abs().max()) == 0
+
+
+def rows(*shape, paths=2, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(paths * POINTS, *shape, generator=generator, dtype=torch.float64) * 2
+
+
+POSITIVE = {"sqrt", "rsqrt"}
+OPTIONS = {"clamp": {"min": -0.3, "max": 0.8}}
+
+
+@pytest.mark.parametrize("name", sorted(ELEMENTWISE))
+def test_elementwise_rule_is_the_slope_between_neighbours(name):
+    function = ELEMENTWISE[name][0]
+    options = OPTIONS.get(name, {})
+    tensor = rows(6)
+    if name in POSITIVE:
+        tensor = tensor.abs() + 0.1
+    output, given, found = multipliers(lambda value: function(value, **options), tensor)
+    for row in range(len(tensor)):
+        for column in range(6):
+            if row % POINTS == POINTS - 1:
+                assert found[row, column] == 0
+                continue
+            a, b = tensor[row, column], tensor[row + 1, column]
+            slope = (function(b, **options) - function(a, **options)) / (b - a)
+            assert float(found[row, column]) == pytest.approx(float(given[row, column] * slope), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(ELEMENTWISE))
+@pytest.mark.parametrize("step", [0.0, 1e-12, 1e-7])
+def test_a_tiny_step_gives_the_derivative(name, step):
+    function = ELEMENTWISE[name][0]
+    options = OPTIONS.get(name, {})
+    start = torch.tensor([0.7, 1.9, 0.35], dtype=torch.float64)
+    tensor = torch.stack([start, start + step])
+    leaf = start.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(function(leaf, **options).sum(), leaf)
+    leaf = tensor.clone().requires_grad_()
+    with SecantMode(2):
+        output = function(leaf, **options)
+    (found,) = torch.autograd.grad(output, leaf, torch.tensor([[1.0], [0.0]], dtype=torch.float64).expand(2, 3))
+    torch.testing.assert_close(found[0], expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_max_pool_rule_written_slowly(kernel, stride, padding, memory_format):
+    tensor = rows(2, 7, 7).contiguous(memory_format=memory_format)
+    output, given, found = multipliers(lambda value: F.max_pool2d(value, kernel, stride, padding), tensor)
+    expected = torch.zeros_like(tensor)
+    for row, channel in itertools.product(range(len(tensor)), range(2)):
+        if row % POINTS == POINTS - 1:
+            continue
+        a, b = tensor[row, channel], tensor[row + 1, channel]
+        for i, j in itertools.product(range(output.shape[2]), range(output.shape[3])):
+            window = [
+                (h, w)
+                for h in range(i * stride - padding, i * stride - padding + kernel)
+                for w in range(j * stride - padding, j * stride - padding + kernel)
+                if 0 <= h < 7 and 0 <= w < 7
+            ]
+            at_a, at_b = max(window, key=lambda place: a[place]), max(window, key=lambda place: b[place])
+            top = max(a[at_a], b[at_b])
+            m = given[row, channel, i, j]
+            expected[(row, channel, *at_b)] += m * (top - a[at_a]) / (b[at_b] - a[at_b])
+            expected[(row, channel, *at_a)] += m * (b[at_b] - top) / (b[at_a] - a[at_a])
+    torch.testing.assert_close(found, expected)
+
+
+def test_max_pool_of_equal_points_passes_the_gradient_on():
+    tensor = rows(1, 4, 4, paths=1)
+    tensor[1] = tensor[0]
+    _, given, found = multipliers(lambda value: F.max_pool2d(value, 2), tensor)
+    assert float(found[0].sum()) == pytest.approx(float(given[0].sum()))
+
+
+def test_product_of_two_branches():
+    tensor = rows(3)
+    _, given, found = multipliers(lambda value: value * (2 * value + 1), tensor)
+    row, nxt = tensor[0], tensor[1]
+    expected = given[0] * ((2 * row + 1 + 2 * nxt + 1) / 2 + 2 * (row + nxt) / 2)
+    torch.testing.assert_close(found[0], expected)
+
+
+FUNCTIONS = {
+    "gate": lambda x: x * torch.sigmoid(F.adaptive_avg_pool2d(x, 1)),
+    "quotient": lambda x: x / (x.pow(2).mean((1, 2, 3), keepdim=True) + 1).sqrt(),
+    "constant over x": lambda x: 1.0 / (F.softplus(x) + 0.5),
+    "square": lambda x: torch.square(x) + x**2,
+    "cat": lambda x: torch.cat([F.relu(x), -x, x[:, :1]], 1),
+    "dense": lambda x: F.avg_pool2d(torch.cat([x, F.gelu(x)], 1), 2),
+    "scale": lambda x: 3 * x - x / 2 + 1 - 0.5 * x,
+    "overlap": lambda x: F.max_pool2d(F.silu(x), 3, 2, 1),
+    "adaptive max": lambda x: F.adaptive_max_pool2d(x, 3),
+    "pad": lambda x: F.hardswish(F.pad(x, (1, 0, 1, 0))),
+    "reshape": lambda x: F.relu(x.permute(0, 2, 3, 1).reshape(len(x), -1)).view(len(x), 3, -1).mean(2),
+    "in place": lambda x: F.relu(x.clone().add_(1).mul_(2), inplace=True),
+    "in place, operand used later": lambda x: (lambda y: (F.relu(y, inplace=True), y + 1)[1])(x * 1),
+    "operators in place": lambda x: (lambda y: y.__iadd__(x).__imul__(0.5).relu_())(x + 0),
+    "interpolate": lambda x: F.interpolate(F.elu(x), scale_factor=2, mode="nearest"),
+    "abs": lambda x: x.abs() + F.leaky_relu(x, 0.2),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_compositions_are_exact_and_leave_the_value(name):
+    tensor = rows(3, 6, 6)
+    assert_exact(FUNCTIONS[name], tensor, tolerance=1e-10)
+    output, _, _ = multipliers(FUNCTIONS[name], tensor)
+    torch.testing.assert_close(output, FUNCTIONS[name](tensor.clone()))
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (torch.sin, "sin"),
+        (lambda x: x.softmax(1), "softmax"),
+        (lambda x: torch.sort(x)[0], "sort"),
+        (lambda x: x.pow(3), "pow"),
+        (lambda x: F.layer_norm(x, x.shape[1:]), "layer_norm"),
+        (lambda x: x.max(), "max"),
+        (lambda x: x - x.mean(), "mean"),
+        (lambda x: x.sum(0, keepdim=True), "sum"),
+        (lambda x: x[:1], "__getitem__"),
+        (lambda x: F.dropout(x, 0.5, training=True), "dropout"),
+        (lambda x: F.batch_norm(x, None, None, training=True), "batch_norm"),
+        (lambda x: F.conv2d(x, x[:, :1].reshape(-1, 1, 6, 6)[:3]), "getitem"),
+        (lambda x: x.detach(), "detach"),
+        (lambda x: x.data, "data"),
+    ],
+)
+def test_an_operation_without_a_rule_is_named(function, name):
+    with pytest.raises(UnsupportedOperationError, match=name):
+        multipliers(function, rows(3, 6, 6))
+
+
+def test_other_tensors_are_left_alone():
+    other = torch.linspace(0, 1, 5)
+    with SecantMode(2):
+        assert torch.equal(torch.sin(other), other.sin())
+        assert math.isclose(float(other.max()), 1.0)
+
+
+def test_batch_norm_in_eval_is_linear():
+    norm = nn.BatchNorm2d(3).double().eval()
+    norm.running_mean.uniform_()
+    norm.running_var.uniform_(0.5, 2)
+    assert_exact(norm, rows(3, 4, 4))

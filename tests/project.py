@@ -1,0 +1,82 @@
+"""A small project of its own for tests that run the real pipeline: real DVC, real SQLite, tiny images."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import REPOSITORY, write_classes
+from ruamel.yaml import YAML
+
+SETTINGS = {
+    "data": {"source": "folder", "path": "pictures"},
+    "split": {"val": 0.25},
+    "model": {"image_size": 64},
+    "head": {"hidden": [8]},
+    "train": {"epochs": 4, "batch_size": 16, "learning_rate": 0.001},
+    "explain": {"references": 4, "segments": 2, "per_class": 1},
+    "gate": {"min_accuracy": 0.5},
+}
+
+
+class Project:
+    """The repository's pipeline in `root`, on pictures of discs and squares."""
+
+    def __init__(self, root: Path, rng, settings=None, count=24):
+        self.root = root
+        for name in ("dvc.yaml", "params.yaml", "MLproject", "python_env.yaml", ".gitignore", ".dvcignore"):
+            shutil.copy(REPOSITORY / name, root)
+        for name in ("src", "baseline"):
+            shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        (root / "baseline" / "baseline.json").unlink(missing_ok=True)
+        (root / ".dvc").mkdir()
+        shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc")
+        shutil.copy(REPOSITORY / ".dvc" / ".gitignore", root / ".dvc")
+        write_classes(root / "pictures", rng, count=count)
+        for section, values in (settings or SETTINGS).items():
+            for key, value in values.items():
+                self.set(f"{section}.{key}", value)
+        self.run("git", "init", "-q")
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
+
+    def set(self, name: str, value) -> None:
+        """Change a setting in params.yaml."""
+        yaml = YAML()
+        content = yaml.load(self.root / "params.yaml")
+        section, key = name.split(".")
+        content[section][key] = value
+        yaml.dump(content, self.root / "params.yaml")
+
+    def environment(self) -> dict[str, str]:
+        """Return an environment without other projects' settings, with this interpreter's commands on its path."""
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
+        folder = str(Path(sys.executable).parent)
+        return {**keep, "PATH": f"{folder}:{keep['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+    def run(self, *command: str, expect: int | None = 0, **environment: str) -> subprocess.CompletedProcess:
+        """Run a command in the project and check its exit status."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={**self.environment(), **environment},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert expect is None or done.returncode == expect, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def runs(self) -> list:
+        """Return all MLflow runs in the project's store."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
+        return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+
+    def artifacts(self, run) -> set[str]:
+        """Return the paths of a run's artifacts."""
+        root = self.root / "mlartifacts" / run.info.run_id / "artifacts"
+        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}

@@ -1,0 +1,141 @@
+"""The whole pipeline with real DVC and a real SQLite store."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"), np.random.default_rng(0))
+    project.run("dvc", "repro")
+    return project
+
+
+def read(project, name):
+    return json.loads((project.root / name).read_text())
+
+
+def test_metrics_have_what_others_rely_on(project):
+    metrics = read(project, "metrics/evaluate.json")
+    assert metrics["n_test"] == 12
+    assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
+    assert metrics["cache_difference"] < 0.01
+    assert read(project, "metrics/gate.json")["verdict"] in ("PASS", "WARN", "FAIL")
+    assert read(project, "metrics/explain.json")["largest_relative_gap"] < 2e-4
+
+
+def test_one_run_holds_everything(project):
+    (run,) = project.runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.learning_rate"] == "0.001"
+    assert run.data.metrics["accuracy"] == read(project, "metrics/evaluate.json")["accuracy"]
+    assert {"train_loss", "val_accuracy", "layer.positive"} <= set(run.data.metrics)
+    pictures = {path.relative_to(project.root) for path in project.root.glob("explanations/**/*.png")}
+    pictures |= {path.relative_to(project.root) for path in project.root.glob("plots/**/*.png")}
+    logged = project.artifacts(run)
+    missing = {path.name for path in pictures} - {name.rpartition("/")[2] for name in logged}
+    assert not missing
+    assert len(pictures) == 2 * (18 + 1) + 1 + 3
+
+
+def test_every_layer_has_a_picture_and_arrays_that_add_up(project):
+    folders = [path for path in (project.root / "explanations").iterdir() if (path / "arrays.npz").exists()]
+    assert len(folders) == 2
+    for folder in folders:
+        names = sorted(path.name for path in folder.glob("*.png"))
+        assert names[0] == "layer_02_stem.png"
+        assert names[-1] == "layer_19_head_conv.png"
+        assert len(names) == 18
+        with np.load(folder / "arrays.npz") as arrays:
+            sums = [arrays[name].sum() for name in arrays if name.endswith("heatmap")]
+            assert np.ptp(sums) <= 2e-4 * max(abs(np.mean(sums)), 0.1)
+            np.testing.assert_allclose(
+                arrays["08_block6_own"] - arrays["08_block6_reference"], arrays["08_block6_heatmap"], atol=1e-5
+            )
+        sheet = project.root / "explanations" / "contact_sheets" / f"{folder.name}.png"
+        assert min(Image.open(sheet).size) > 300
+
+
+def test_nothing_to_do_takes_no_time(project):
+    started = time.perf_counter()
+    done = project.run("dvc", "repro")
+    assert "Running stage" not in done.stdout
+    assert time.perf_counter() - started < 3
+
+
+def test_dvc_shows_metrics_and_plots(project):
+    shown = project.run("dvc", "metrics", "show", "--json").stdout
+    assert "accuracy_low" in shown
+    project.run("dvc", "plots", "show")
+    page = (project.root / "dvc_plots" / "index.html").read_text()
+    for title in ("Loss by epoch", "Contributions by layer", "Test images by class", "confusion.png", "contact_sheets"):
+        assert title in page
+
+
+def test_explaining_again_adds_no_run_and_doubles_nothing(project):
+    (before,) = project.runs()
+    files = project.artifacts(before)
+    project.run("dvc", "repro", "--single-item", "--force", "explain")
+    (after,) = project.runs()
+    assert project.artifacts(after) == files
+    assert after.info.status == "FINISHED"
+    assert after.data.metrics == before.data.metrics
+
+
+def test_gate_exit_status_follows_the_verdict(project):
+    assert project.run("layershap", "gate", "--check", expect=None).returncode in (0, 1)
+    project.set("gate.min_accuracy", 1.0)
+    metrics = read(project, "metrics/evaluate.json")
+    if metrics["accuracy"] < 1:
+        done = project.run("layershap", "gate", "--check", expect=1)
+        assert "FAIL" in done.stdout
+        assert read(project, "metrics/gate.json")["verdict"] == "FAIL"
+    project.set("gate.min_accuracy", 0.0)
+    project.run("layershap", "baseline")
+    done = project.run("layershap", "gate", "--check")
+    assert "PASS" in done.stdout
+
+
+def test_a_learning_rate_re_runs_neither_fetch_nor_extract(project):
+    project.set("train.learning_rate", 0.002)
+    done = project.run("dvc", "repro")
+    for stage in ("fetch", "split", "extract"):
+        assert f"Stage '{stage}' didn't change, skipping" in done.stdout
+    assert "Running stage 'train'" in done.stdout
+    assert len(project.runs()) == 2
+
+
+def test_training_again_gives_the_same_bytes(project):
+    before = (project.root / "models" / "model.pt").read_bytes()
+    project.run("dvc", "repro", "--single-item", "--force", "train")
+    assert (project.root / "models" / "model.pt").read_bytes() == before
+
+
+def test_unfreezing_moves_the_boundary_and_evaluate_agrees_with_the_cache(project):
+    project.set("model.unfreeze", 2)
+    project.set("train.epochs", 1)
+    project.run("dvc", "repro", "evaluate")
+    assert read(project, "data/features/index.json")["shape"] == [192, 2, 2]
+    assert read(project, "metrics/evaluate.json")["cache_difference"] < 0.01
+
+
+def test_three_classes_with_their_own_splits(tmp_path):
+    from conftest import write_classes
+
+    rng = np.random.default_rng(1)
+    project = Project(tmp_path, rng, count=1)
+    for part, count in (("train", 16), ("test", 6)):
+        write_classes(tmp_path / "own" / part, rng, ("disc", "square", "stripes"), count=count)
+    project.set("data.path", "own")
+    project.run("dvc", "repro")
+    metrics = read(project, "metrics/evaluate.json")
+    assert metrics["n_test"] == 18
+    assert set(metrics["per_class"]) == {"disc", "square", "stripes"}
+    assert len(list((tmp_path / "explanations" / "contact_sheets").iterdir())) == 3
