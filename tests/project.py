@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import REPOSITORY, write_classes
 from ruamel.yaml import YAML
+
+from conftest import REPOSITORY, write_classes
 
 SETTINGS = {
     "data": {"source": "folder", "path": "pictures"},
@@ -66,7 +67,9 @@ class Project:
             timeout=900,
             check=False,
         )
-        assert expect is None or done.returncode == expect, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert expect is None or done.returncode == expect, (
+            f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done
 
     def runs(self) -> list:

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+
 from project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -24,41 +24,41 @@ def save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def signed_limit(maps: Sequence[np.ndarray]) -> float:
-    """Return the half range of a signed colour scale: the 99.5th percentile of |value|, at least a tiny one.
-
-    Every map has the same say, whatever its resolution.
-    """
-    return max(max(float(np.quantile(np.abs(values), 0.995)) for values in maps), 1e-12)
+def signed_limit(values: np.ndarray) -> float:
+    """Return the half range of a signed colour scale: the 99.5th percentile of |value|, at least a tiny one."""
+    return max(float(np.quantile(np.abs(values), 0.995)), 1e-12)
 
 
 def density(heatmap: np.ndarray) -> np.ndarray:
-    """Return SHAP values per 1 % of the image's area, so that maps of any resolution share one scale."""
+    """Return SHAP values per 1 % of the image's area, so that maps of any resolution compare."""
     return heatmap * heatmap.size / 100.0
 
 
 def contact_sheet(
     image: np.ndarray, heatmaps: Sequence[np.ndarray], titles: Sequence[str], heading: str, unit: str
 ) -> Figure:
-    """Draw the input [H, W, 3] in 0..1 and all `heatmaps` in order, on one signed scale."""
+    """Draw the input [H, W, 3] in 0..1 and all `heatmaps` in order.
+
+    One colour scale for all, in multiples of each layer's limit, which stands in its title: low layers hold values a
+    hundred times those of high ones that cancel, so that on one absolute scale most maps would be blank.
+    """
     count = len(heatmaps) + 1
     columns = min(7, count)
     rows = -(-count // columns)
     figure = plt.figure(figsize=(1.75 * columns + 1.1, 2.0 * rows + 0.95), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    maps = [density(heatmap) for heatmap in heatmaps]
-    limit = signed_limit(maps)
     axes[0].imshow(image)
-    axes[0].set_title("1 input", fontsize=9)
-    for axis, values, title in zip(axes[1:], maps, titles, strict=False):
-        shown = axis.imshow(values, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
-        axis.set_title(title, fontsize=9)
+    axes[0].set_title("1 input\n", fontsize=9)
+    for axis, heatmap, title in zip(axes[1:], heatmaps, titles, strict=False):
+        values = density(heatmap)
+        limit = signed_limit(values)
+        shown = axis.imshow(values / limit, cmap=SIGNED, vmin=-1, vmax=1, interpolation="nearest")
+        axis.set_title(f"{title}\n{heatmap.shape[0]} x {heatmap.shape[1]}, ±{limit:.2g}", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
     bar = figure.colorbar(shown, ax=list(axes), shrink=0.8, aspect=30, extend="both")
     bar.set_label(
-        f"SHAP value: {unit} per 1 % of the image's area\n(one scale for all layers, ±{limit:.3g})",
-        fontsize=9,
+        f"SHAP value in multiples of the layer's limit ± in its title\n({unit} per 1 % of the image's area)", fontsize=9
     )
     figure.suptitle(heading, fontsize=11)
     return figure
@@ -69,7 +69,7 @@ def layer_picture(image: np.ndarray, heatmap: np.ndarray, error: np.ndarray, hea
     figure = plt.figure(figsize=(9.0, 3.3), layout="constrained")
     axes = figure.subplots(1, 3)
     maps, errors = density(heatmap), density(error)
-    limit = signed_limit([maps])
+    limit = signed_limit(maps)
     axes[0].imshow(image)
     axes[0].set_title("input", fontsize=9)
     shown = axes[1].imshow(maps, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")

@@ -43,5 +43,4 @@ class Residual(nn.Module):
         gate = torch.sigmoid(self.squeeze(y.mean((2, 3), keepdim=True)))
         y = y * gate
         y += x
-        y = self.act(y)
-        return y
+        return self.act(y)

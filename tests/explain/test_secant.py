@@ -51,7 +51,7 @@ def test_elementwise_rule_is_the_slope_between_neighbours(name):
     tensor = rows(6)
     if name in POSITIVE:
         tensor = tensor.abs() + 0.1
-    output, given, found = multipliers(lambda value: function(value, **options), tensor)
+    _, given, found = multipliers(lambda value: function(value, **options), tensor)
     for row in range(len(tensor)):
         for column in range(6):
             if row % POINTS == POINTS - 1:

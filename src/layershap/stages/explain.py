@@ -130,7 +130,7 @@ def write_pictures(
         heatmap, error = found.heatmap[0].numpy(), found.standard_error[0].numpy()
         title = f"{number} {layer}"
         heatmaps.append(heatmap)
-        titles.append(f"{title}\n{heatmap.shape[0]} x {heatmap.shape[1]}")
+        titles.append(title)
         picture = figures.layer_picture(shown, heatmap, error, f"{name}, layer {title}", units)
         figures.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
         arrays[f"{number:02d}_{layer}_heatmap"] = heatmap
