@@ -12,7 +12,10 @@ def prepare(params: Params) -> None:
     """Fix the number of threads and torch's generator, and quiet other libraries' advertisements."""
     torch.set_num_threads(params.runtime.threads)
     torch.manual_seed(params.train.seed)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    own = logging.getLogger("layershap")
+    own.setLevel(logging.INFO)
+    if not own.handlers:
+        own.addHandler(logging.StreamHandler())
     for name in (
         "pytorch_lightning",
         "lightning.pytorch",

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from layershap.explain.chain import Chain
 from layershap.explain.outputs import Output, choose_targets, output_multipliers, output_values
 from layershap.explain.result import LayerExplanation
+from layershap.explain.rules import fused
 from layershap.explain.secant import SecantMode
 
 Path = Literal["layer", "image"]
 
-ELEMENTS_AT_ONCE = 1_000_000
+REFERENCES_AT_ONCE = 16
+LAYER_ELEMENTS = 2_000_000  # of the layer's features in one batch: large ones stay near the caches
+IMAGE_ELEMENTS = 150_000_000  # of all layers' features in one batch; what is kept takes two to three times as much
 
 
 class InexactSumError(ArithmeticError):
@@ -49,13 +52,13 @@ def explain_layers(
     """
     names = _check(model, images, references, segments, layers, path, output)
     with frozen(model), torch.no_grad():
-        logits = model(images)
-        reference_logits = model(references)
+        logits = torch.cat([model(part) for part in images.split(REFERENCES_AT_ONCE)])
+        reference_logits = torch.cat([model(part) for part in references.split(REFERENCES_AT_ONCE)])
         targets = choose_targets(logits, target)
         collected = []
         for index, image in enumerate(images):
             task = _Task(model, image, references, int(targets[index]), output, segments, names, keep_features)
-            collected.append(_layer_path(task) if path == "layer" and segments > 1 else _image_path(task, path))
+            collected.append(_explain_one(task, path))
             if progress:
                 progress(index + 1, len(images))
         result = {}
@@ -81,27 +84,50 @@ class _Task:
     keep_features: bool
 
 
+def _explain_one(task: _Task, path: Path) -> dict[str, "_Moments"]:
+    """Follow the paths from all references, a few at a time."""
+    found = {name: _Moments() for name in task.names}
+    if path == "layer" and task.segments > 1:
+        for references in task.references.split(REFERENCES_AT_ONCE):
+            _layer_path(task, references, found)
+        return found
+    elements = _elements_of_all_layers(task)
+    for references in task.references.split(_paths_at_once(elements, task.segments, IMAGE_ELEMENTS)):
+        # with one segment both paths have the same two points in every layer
+        _image_path(task, references, found, straight=path == "layer")
+    return found
+
+
+def _elements_of_all_layers(task: _Task) -> int:
+    """Return how many numbers all layers put out for one image."""
+    tensor, count = task.image[None], 0
+    for layer in task.model.layers:
+        tensor = layer(tensor)
+        count += tensor.numel()
+    return count
+
+
 @dataclass
 class _Moments:
-    """Running sums over the references of one image and layer."""
+    """Sums over the references of one image and layer."""
 
     heatmaps: list[Tensor] = field(default_factory=list)
     own: Tensor | None = None
     reference: Tensor | None = None
     features: Tensor | None = None
 
-    def add(self, multipliers: Tensor, points: Tensor, straight: bool, keep_features: bool) -> None:
-        """Take in multipliers [paths, segments, C, H, W] and points [paths, segments + 1, C, H, W]."""
+    def add(self, multipliers: Tensor, features: Tensor, paths: "Paths", straight: bool, keep_features: bool) -> None:
+        """Take in multipliers and features of all rows, [rows, C, H, W]."""
         if straight:
-            # z_{k+1} - z_k is (z - z') / K, whatever k: only the mean multiplier counts
-            mean = multipliers.mean(1)
-            own = (mean * points[:, -1]).sum(1)
-            reference = (mean * points[:, 0]).sum(1)
-            values = mean * (points[:, -1] - points[:, 0])
-            self.own = _plus(self.own, own.sum(0))
-            self.reference = _plus(self.reference, reference.sum(0))
-        else:
-            values = (multipliers * (points[:, 1:] - points[:, :-1])).sum(1)
+            # z_b - z_a is (z - z') / K on every segment: only the mean multiplier counts
+            mean = paths.by_path(multipliers).mean(1)
+            self.own = _plus(self.own, (mean * features[-1]).sum((0, 1)))
+            self.reference = _plus(self.reference, (mean * paths.by_path(features)[:, 0]).sum((0, 1)))
+        if fused and not keep_features and fused.usable(multipliers, features):
+            owner = paths.owner.numpy()
+            self.heatmaps += list(fused.heatmaps(multipliers, features, paths.following.numpy(), owner, paths.count))
+            return
+        values = paths.by_path(multipliers * (features[paths.following] - features)).sum(1)
         self.heatmaps += list(values.sum(1))
         if keep_features:
             self.features = _plus(self.features, values.sum(0))
@@ -111,79 +137,76 @@ def _plus(total: Tensor | None, value: Tensor) -> Tensor:
     return value if total is None else total + value
 
 
-def _image_path(task: _Task, path: Path) -> dict[str, _Moments]:
-    """All layers from one backward pass over the points of the line in image space."""
-    found = {name: _Moments() for name in task.names}
-    # one segment: both paths have the same two points in every layer
-    straight = path == "layer"
-    for references in task.references.split(_paths_at_once(task, task.image)):
-        points = _line(references, task.image, task.segments)
-        mode = SecantMode(task.segments + 1)
-        with torch.enable_grad(), mode:
-            tensor = points.flatten(0, 1).requires_grad_()
-            kept = {}
-            for name, layer in zip(task.model.names, task.model.layers, strict=True):
-                tensor = mode.current(layer(tensor))
-                if name in found:
-                    kept[name] = tensor
-            logits = mode.current(task.model.head(tensor))
-        gradients = torch.autograd.grad(logits, list(kept.values()), _seed(logits, task))
-        for (name, features), gradient in zip(kept.items(), gradients, strict=True):
-            _add(found[name], gradient, features.detach(), task, straight)
-    return found
+class Paths:
+    """Straight lines from some references to one image, as rows: the points of each path but its end, then the image.
+
+    points [count * segments + 1, ...]; following, owner [rows]: see secant.py; the path that a row belongs to.
+    """
+
+    def __init__(self, references: Tensor, image: Tensor, segments: int):
+        self.count, self.segments = len(references), segments
+        share = torch.arange(segments, dtype=image.dtype, device=image.device) / segments
+        share = share.view(1, -1, *([1] * image.dim()))
+        # a + t (b - a): exactly a for t = 0, and constant where a = b
+        lines = references[:, None] + share * (image - references)[:, None]
+        self.points = torch.cat([lines.flatten(0, 1), image[None]])
+        last = self.count * segments
+        rows = torch.arange(last + 1)
+        ends = rows % segments == segments - 1
+        self.following = torch.where(ends, last, rows + 1).clamp(max=last).to(image.device)
+        self.owner = (rows // segments).clamp(max=self.count - 1)
+
+    def by_path(self, rows: Tensor) -> Tensor:
+        """Return the rows without the image's own as [count, segments, ...]."""
+        return rows[:-1].unflatten(0, (self.count, self.segments))
 
 
-def _layer_path(task: _Task) -> dict[str, _Moments]:
-    """Each layer with its own line, through its own tail of the network."""
-    found = {name: _Moments() for name in task.names}
-    own = task.image[None]
-    others = task.references
+def _image_path(task: _Task, references: Tensor, found: dict[str, _Moments], straight: bool) -> None:
+    """All layers from one backward pass over the points of the lines in image space."""
+    paths = Paths(references, task.image, task.segments)
+    kept = {}
+    with torch.enable_grad(), SecantMode(paths.following) as mode:
+        tensor = paths.points.requires_grad_()
+        for name, layer in zip(task.model.names, task.model.layers, strict=True):
+            tensor = mode.current(layer(tensor))
+            if name in found:
+                kept[name] = tensor
+        logits = mode.current(task.model.head(tensor))
+    gradients = torch.autograd.grad(logits, list(kept.values()), _seed(logits, paths, task))
+    for (name, features), gradient in zip(kept.items(), gradients, strict=True):
+        found[name].add(gradient, features.detach(), paths, straight, task.keep_features)
+
+
+def _layer_path(task: _Task, references: Tensor, found: dict[str, _Moments]) -> None:
+    """Each layer with its own lines, through its own tail of the network."""
+    own, others = task.image[None], references
     for index, name in enumerate(task.model.names):
-        own = task.model.layers[index](own)
-        others = task.model.layers[index](others)
+        own, others = task.model.layers[index](own), task.model.layers[index](others)
         if name not in found:
             continue
-        for part in others.split(_paths_at_once(task, own)):
-            points = _line(part, own[0], task.segments)
-            with torch.enable_grad(), SecantMode(task.segments + 1) as mode:
-                leaf = points.flatten(0, 1).requires_grad_()
-                logits = mode.current(_tail(task.model, mode, leaf, index + 1))
-            (gradient,) = torch.autograd.grad(logits, leaf, _seed(logits, task))
-            _add(found[name], gradient, leaf.detach(), task, straight=True)
-    return found
+        for part in others.split(_paths_at_once(own.numel(), task.segments, LAYER_ELEMENTS)):
+            paths = Paths(part, own[0], task.segments)
+            with torch.enable_grad(), SecantMode(paths.following) as mode:
+                leaf = paths.points.requires_grad_()
+                tensor = leaf
+                for layer in task.model.layers[index + 1 :]:
+                    tensor = mode.current(layer(tensor))
+                logits = mode.current(task.model.head(tensor))
+            (gradient,) = torch.autograd.grad(logits, leaf, _seed(logits, paths, task))
+            found[name].add(gradient, leaf.detach(), paths, True, task.keep_features)
 
 
-def _paths_at_once(task: _Task, features: Tensor) -> int:
-    """Return how many paths to follow in one batch: few where features are large, so that they stay in the cache."""
-    return max(1, ELEMENTS_AT_ONCE // (features.numel() * (task.segments + 1)))
+def _paths_at_once(elements: int, segments: int, budget: int) -> int:
+    """Return how many paths to follow in one batch so that rows of `elements` numbers stay within `budget`."""
+    return max(1, budget // (elements * segments))
 
 
-def _tail(model: Chain, mode: SecantMode, tensor: Tensor, start: int) -> Tensor:
-    for layer in model.layers[start:]:
-        tensor = mode.current(layer(tensor))
-    return model.head(tensor)
-
-
-def _line(references: Tensor, image: Tensor, segments: int) -> Tensor:
-    """Return the points [paths, segments + 1, ...] from each reference to the image; both ends are exact."""
-    points = [references]
-    for k in range(1, segments):
-        points.append(torch.lerp(references, image[None], k / segments))
-    points.append(image[None].expand_as(references))
-    return torch.stack(points, 1)
-
-
-def _seed(logits: Tensor, task: _Task) -> Tensor:
-    """Return the gradient at the logits: the output's multiplier at every segment's row, 0 at the last points."""
-    rows = logits.detach().view(-1, task.segments + 1, logits.shape[1])
-    seed = torch.zeros_like(rows)
-    seed[:, :-1] = output_multipliers(rows, task.target, task.output)
-    return seed.flatten(0, 1)
-
-
-def _add(moments: _Moments, gradient: Tensor, features: Tensor, task: _Task, straight: bool) -> None:
-    shape = (-1, task.segments + 1, *features.shape[1:])
-    moments.add(gradient.view(shape)[:, :-1], features.view(shape), straight, task.keep_features)
+def _seed(logits: Tensor, paths: Paths, task: _Task) -> Tensor:
+    """Return the gradient at the logits: the output's multiplier at the row of every segment, 0 at the image's."""
+    rows = logits.detach()
+    seed = output_multipliers(rows, rows[paths.following], task.target, task.output).clone()
+    seed[-1] = 0
+    return seed
 
 
 def _finish(

@@ -38,15 +38,15 @@ def _direction(logits: Tensor, target: int, output: Output) -> Tensor:
     return direction
 
 
-def output_multipliers(logits: Tensor, target: int, output: Output) -> Tensor:
-    """Return v [paths, segments, classes] with v . (logits_{k+1} - logits_k) = f_{k+1} - f_k exactly.
+def output_multipliers(start: Tensor, end: Tensor, target: int, output: Output) -> Tensor:
+    """Return v [segments, classes] with v . (end - start) = f(end) - f(start) exactly.
 
-    `logits`: [paths, points, classes]. For a probability, v is the gradient of softmax averaged along the straight
-    segment in logit space (Gauss-Legendre), and what rounding and quadrature leave is spread along the segment.
+    `start`, `end`: logits [segments, classes] at the ends of each segment. For a probability, v is the
+    gradient of softmax averaged along the straight segment in logit space (Gauss-Legendre); what rounding and
+    quadrature leave is spread along the segment.
     """
-    start, end = logits[:, :-1], logits[:, 1:]
     if output != "probability":
-        return _direction(logits, target, output).expand_as(start)
+        return _direction(start, target, output).expand_as(start)
     step = end - start
     nodes, weights = np.polynomial.legendre.leggauss(8)
     gradient = torch.zeros_like(start)

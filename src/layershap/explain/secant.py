@@ -1,14 +1,14 @@
 """The secant rule: gradients between neighbouring points of a path instead of at points.
 
-Rows of every tensor are points: [paths * points, ...], the points of one path one after the other, the last one its
-end. Under `SecantMode`, the gradient that autograd brings to the row of point k is the multiplier m of the segment
-from point k to point k + 1, and the row of the last point stays 0. For every operation
+Rows of every tensor are points; `following[i]` is the row of the point after point i on its path, and i itself for the
+end of a path. Under `SecantMode`, the gradient that autograd brings to row i is the multiplier m of the segment from
+point i to the point following it; rows that end a path are given, and get, 0. For every operation
 
-    sum over inputs of m_input * (input_{k+1} - input_k)  =  m_output * (output_{k+1} - output_k)
+    sum over inputs of m_input * (input_b - input_a)  =  m_output * (output_b - output_a)
 
 exactly, so that the sum over a layer's features is f(end) - f(start) whatever the number of points. With one segment
 this is the Rescale rule of DeepLIFT (Shrikumar et al. 2017, eq. 3.5); with many it tends to the integral of Aumann
-and Shapley (integrated gradients).
+and Shapley (integrated gradients). The rules themselves stand in rules.py.
 """
 
 from collections.abc import Callable
@@ -19,113 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from layershap.explain.rules import AdaptiveMaxPool, Clamp, Elementwise, MaxPool, Product
+
 
 class UnsupportedOperationError(NotImplementedError):
     """The network uses an operation for which no exact rule is known."""
-
-
-def _neighbours(tensor: Tensor, points: int) -> tuple[Tensor, Tensor]:
-    """Return views of the start and of the end of every segment, [paths, points - 1, ...]."""
-    rows = tensor.unflatten(0, (-1, points))
-    return rows[:, :-1], rows[:, 1:]
-
-
-class _Elementwise(torch.autograd.Function):
-    """m <- m (r(b) - r(a)) / (b - a); where |b - a| is tiny, the derivative half way."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, function: Callable[[Tensor], Tensor], kind: str, points: int) -> Tensor:
-        outputs = function(inputs)
-        ctx.save_for_backward(inputs, outputs)
-        ctx.function, ctx.points = function, points
-        ctx.kinked, ctx.clamps = kind != "smooth", kind == "clamp"
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        inputs, outputs = ctx.saved_tensors
-        start, end = _neighbours(inputs, ctx.points)
-        start_out, end_out = _neighbours(outputs, ctx.points)
-        result = torch.zeros_like(inputs)
-        step = end - start
-        if ctx.kinked:
-            # the quotient of a piecewise linear function is right for any step but 0
-            tiny = step == 0
-        else:
-            # where rounding of the quotient meets the error of the derivative
-            tolerance = torch.finfo(inputs.dtype).eps ** (1 / 3)
-            tiny = step.abs() <= tolerance * (1 + torch.maximum(start.abs(), end.abs()))
-        slope = (end_out - start_out).div_(step.masked_fill_(tiny, 1.0))
-        if ctx.clamps:
-            # inside the bounds the function is the identity
-            slope += (start == start_out).logical_and_(tiny)
-        elif tiny.any():
-            with torch.enable_grad():
-                middle = ((start + end) / 2)[tiny].detach().requires_grad_()
-                slope[tiny] = torch.autograd.grad(ctx.function(middle).sum(), middle)[0]
-        given, _ = _neighbours(gradients[0], ctx.points)
-        torch.mul(given, slope, out=_neighbours(result, ctx.points)[0])
-        return result, None, None, None
-
-
-class _MaxPool(torch.autograd.Function):
-    """The change of each maximum goes to the place of the larger end: m (y_b - y_a) / (z_b - z_a) there.
-
-    With c = max(y_a, y_b): m (c - y_a) to the argmax of b and m (y_b - c) to the argmax of a; one of them is 0.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]], points: int) -> Tensor:
-        outputs, places = pool(inputs)
-        ctx.save_for_backward(inputs, outputs, places)
-        ctx.points = points
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        inputs, outputs, places = (tensor.contiguous() for tensor in ctx.saved_tensors)
-        points = ctx.points
-        start_out, end_out = _neighbours(outputs, points)
-        start_place, end_place = _neighbours(places, points)
-        place = torch.where(end_out >= start_out, end_place, start_place).flatten(3)
-        start, end = _neighbours(inputs, points)
-        step = torch.gather((end - start).flatten(3), 3, place)
-        change = (end_out - start_out).flatten(3)
-        # no step, no change: any share is exact; the derivative is 1
-        slope = torch.where(step == 0, 1.0, change / step.masked_fill(step == 0, 1.0))
-        given, _ = _neighbours(gradients[0].contiguous(), points)
-        result = torch.zeros_like(inputs)
-        target = _neighbours(result, points)[0].flatten(3)
-        target = torch.zeros_like(target).scatter_add_(3, place, given.flatten(3) * slope)
-        _neighbours(result, points)[0].copy_(target.view_as(start))
-        return result, None, None
-
-
-class _Product(torch.autograd.Function):
-    """m_u = m (v_a + v_b) / 2 and m_v = m (u_a + u_b) / 2."""
-
-    @staticmethod
-    def forward(ctx: Any, left: Tensor, right: Tensor, points: int) -> Tensor:
-        ctx.save_for_backward(left, right)
-        ctx.points = points
-        return left * right
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        left, right = ctx.saved_tensors
-        given = gradients[0]
-        to_left = (given * _middle(right, ctx.points)).sum_to_size(left.shape)
-        to_right = (given * _middle(left, ctx.points)).sum_to_size(right.shape)
-        return to_left, to_right, None
-
-
-def _middle(tensor: Tensor, points: int) -> Tensor:
-    """Return the mean of every point and the next; the last row, which starts no segment, is 0."""
-    tensor = tensor.contiguous()
-    result = torch.zeros_like(tensor)
-    start, end = _neighbours(tensor, points)
-    torch.add(start, end, out=_neighbours(result, points)[0])
-    return result.div_(2)
 
 
 # elementwise functions by the names under which torch calls them, and their kind: smooth; kinked, that is piecewise
@@ -263,13 +161,13 @@ QUESTIONS = frozenset(
 class SecantMode(TorchFunctionMode):
     """Replace every nonlinear operation on path tensors by its secant rule.
 
-    `points`: rows per path. Operations on other tensors are left alone. An in-place operation becomes an ordinary
-    one whose result takes its operand's place from then on.
+    `following`: see above, [rows] of int64. Operations on other tensors are left alone. An in-place
+    operation becomes an ordinary one whose result takes its operand's place from then on.
     """
 
-    def __init__(self, points: int):
+    def __init__(self, following: Tensor):
         super().__init__()
-        self.points = points
+        self.following = following
         self.replaced: dict[int, tuple[Tensor, Tensor]] = {}
 
     def current(self, value: Any) -> Any:
@@ -308,13 +206,19 @@ class SecantMode(TorchFunctionMode):
             rest = args[1:] if args else ()
             if name in ("relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "mish"):
                 rest = tuple(value for value in rest if not isinstance(value, bool))
-            return _Elementwise.apply(operands[0], lambda tensor: function(tensor, *rest, **options), kind, self.points)
+
+            def applied(tensor: Tensor) -> Tensor:
+                return function(tensor, *rest, **options)
+
+            if kind == "clamp" and not any(isinstance(bound, Tensor) for bound in (*rest, *options.values())):
+                return Clamp.apply(operands[0], applied, self.following)
+            return Elementwise.apply(operands[0], applied, kind == "smooth", self.following)
         if name in ("max_pool2d", "adaptive_max_pool2d"):
             return self._max_pool(name, *args, **kwargs)
         if name in ("mul", "div", "rdiv"):
             return self._mul_or_div(name, args, kwargs)
         if name == "square" or (name in ("pow", "__pow__") and args[1:] == (2,)):
-            return _Product.apply(operands[0], operands[0], self.points)
+            return Product.apply(operands[0], operands[0], self.following)
         if name in ("dropout", "feature_dropout", "alpha_dropout", "dropout2d"):
             if not _option(args, kwargs, 2, "training", True):
                 return operands[0]
@@ -354,16 +258,8 @@ class SecantMode(TorchFunctionMode):
         if return_indices:
             raise UnsupportedOperationError(f"{name} that returns indices: no exact rule is known")
         if name == "adaptive_max_pool2d":
-            return _MaxPool.apply(
-                tensor,
-                lambda value: F.adaptive_max_pool2d(value, kernel_size, return_indices=True),
-                self.points,
-            )
-
-        def pool(value: Tensor) -> tuple[Tensor, Tensor]:
-            return F.max_pool2d_with_indices(value, kernel_size, stride, padding, dilation, ceil_mode)
-
-        return _MaxPool.apply(tensor, pool, self.points)
+            return AdaptiveMaxPool.apply(tensor, kernel_size, self.following)
+        return MaxPool.apply(tensor, (kernel_size, stride, padding, dilation, ceil_mode), self.following)
 
     def _mul_or_div(self, name: str, args: Any, kwargs: Any) -> Tensor:
         left, right = args[0], args[1] if len(args) > 1 else kwargs["other"]
@@ -374,9 +270,9 @@ class SecantMode(TorchFunctionMode):
                 raise UnsupportedOperationError("div with rounding: no exact rule is known")
             if not _on_path(right):
                 return torch.div(left, right)
-            right = _Elementwise.apply(right, torch.reciprocal, "smooth", self.points)
+            right = Elementwise.apply(right, torch.reciprocal, True, self.following)
         if _on_path(left) and _on_path(right):
-            return _Product.apply(left, right, self.points)
+            return Product.apply(left, right, self.following)
         return left * right
 
 

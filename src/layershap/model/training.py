@@ -133,13 +133,13 @@ def train_tail(
         weights = balanced_weights(torch.from_numpy(data.train.numbers), classes)
     tail = TailClassifier(model, start, settings, weights)
     curve = LearningCurve()
-    best = ModelCheckpoint(
-        dirpath=checkpoints, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False
-    )
+    best = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor="val_loss", enable_version_counter=False)
+    # of every epoch, better or not: what an interrupted training goes on from
+    latest = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=settings.epochs,
-        callbacks=[curve, best, EarlyStopping("val_loss", patience=settings.patience)],
+        callbacks=[curve, best, latest, EarlyStopping("val_loss", patience=settings.patience)],
         enable_progress_bar=interactive,
         logger=list(loggers) or False,
         num_sanity_val_steps=0,

@@ -1,0 +1,157 @@
+"""The secant rule of each kind of operation, as functions whose backward pass brings multipliers, not derivatives.
+
+`following` [rows]: the row of the point after each point of a path (see secant.py). a: a row's own values; b: those
+of the row following it; m: a multiplier.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+try:
+    from layershap.explain import fused
+except ImportError:  # without numba the torch versions below do all
+    fused = None  # type: ignore[assignment]
+
+
+class Clamp(torch.autograd.Function):
+    """m <- m (r(b) - r(a)) / (b - a) for r the identity between two bounds, constant outside (relu, relu6, clamp)."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, function: Callable[[Tensor], Tensor], following: Tensor) -> Tensor:
+        """Return function(inputs)."""
+        ctx.save_for_backward(inputs, following)
+        ctx.function = function
+        return function(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the multipliers of the inputs."""
+        inputs, following = ctx.saved_tensors
+        if fused and fused.usable(inputs, gradients[0]):
+            low, high = (float(ctx.function(torch.tensor(end, dtype=torch.float64))) for end in (-torch.inf, torch.inf))
+            return fused.clamp_backward(inputs, gradients[0], following.numpy(), low, high), None, None
+        outputs = ctx.function(inputs)
+        step = inputs[following] - inputs
+        still = step == 0
+        slope = (outputs[following] - outputs).div_(step.masked_fill_(still, 1.0))
+        slope += still.logical_and_(inputs == outputs)
+        return slope.mul_(gradients[0]), None, None
+
+
+class Elementwise(torch.autograd.Function):
+    """m <- m (r(b) - r(a)) / (b - a); where |b - a| is tiny, the derivative half way."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, function: Callable[[Tensor], Tensor], smooth: bool, following: Tensor
+    ) -> Tensor:
+        """Return function(inputs); `smooth`: it is not piecewise linear."""
+        outputs = function(inputs)
+        ctx.save_for_backward(inputs, outputs, following)
+        ctx.function, ctx.smooth = function, smooth
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        """Return the multipliers of the inputs."""
+        inputs, outputs, following = ctx.saved_tensors
+        end = inputs[following]
+        step = end - inputs
+        # smooth: where rounding of the quotient meets the error of the derivative;
+        # piecewise linear: the quotient is right for any step but 0
+        tolerance = torch.finfo(inputs.dtype).eps ** (1 / 3) if ctx.smooth else 0.0
+        tiny = step.abs() <= tolerance * (1 + torch.maximum(inputs.abs(), end.abs()))
+        slope = (outputs[following] - outputs).div_(step.masked_fill_(tiny, 1.0))
+        if tiny.any():
+            with torch.enable_grad():
+                middle = ((inputs + end) / 2)[tiny].detach().requires_grad_()
+                slope[tiny] = torch.autograd.grad(ctx.function(middle).sum(), middle)[0]
+        return slope.mul_(gradients[0]), None, None, None
+
+
+class MaxPool(torch.autograd.Function):
+    """The change of each maximum goes to the place of the larger end: m (y_b - y_a) / (z_b - z_a) there.
+
+    With c = max(y_a, y_b): m (c - y_a) to the argmax of b and m (y_b - c) to the argmax of a; one of them is 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, options: tuple[Any, ...], following: Tensor) -> Tensor:
+        """Return max_pool2d(inputs, kernel, stride, padding, dilation, ceil_mode)."""
+        ctx.options = options
+        ctx.fused = fused is not None and fused.usable(inputs) and _pair(options[3]) == (1, 1)
+        if ctx.fused:
+            ctx.save_for_backward(inputs, following)
+            return F.max_pool2d(inputs, *options)
+        outputs, places = F.max_pool2d(inputs, *options, return_indices=True)
+        ctx.save_for_backward(inputs, following, outputs, places)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the multipliers of the inputs."""
+        inputs, following, *rest = ctx.saved_tensors
+        if ctx.fused:
+            kernel, stride, padding, _, _ = ctx.options
+            shapes = _pair(kernel), _pair(stride or kernel), _pair(padding)
+            return fused.max_pool_backward(inputs, gradients[0], following.numpy(), *shapes), None, None
+        outputs, places = rest
+        return _pool_multipliers(inputs, outputs, places, gradients[0], following), None, None
+
+
+class AdaptiveMaxPool(torch.autograd.Function):
+    """As MaxPool, for adaptive_max_pool2d."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, size: Any, following: Tensor) -> Tensor:
+        """Return adaptive_max_pool2d(inputs, size)."""
+        outputs, places = F.adaptive_max_pool2d(inputs, size, return_indices=True)
+        ctx.save_for_backward(inputs, outputs, places, following)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the multipliers of the inputs."""
+        inputs, outputs, places, following = ctx.saved_tensors
+        return _pool_multipliers(inputs, outputs, places, gradients[0], following), None, None
+
+
+class Product(torch.autograd.Function):
+    """m_u = m (v_a + v_b) / 2 and m_v = m (u_a + u_b) / 2."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, following: Tensor) -> Tensor:
+        """Return left * right."""
+        ctx.save_for_backward(left, right, following)
+        return left * right
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Return the multipliers of both factors."""
+        left, right, following = ctx.saved_tensors
+        half = gradients[0] / 2
+        to_left = (half * (right + right[following])).sum_to_size(left.shape)
+        to_right = (half * (left + left[following])).sum_to_size(right.shape)
+        return to_left, to_right, None
+
+
+def _pool_multipliers(inputs: Tensor, outputs: Tensor, places: Tensor, given: Tensor, following: Tensor) -> Tensor:
+    end_out = outputs[following]
+    place = torch.where(end_out >= outputs, places[following], places).flatten(2)
+    step = torch.gather((inputs[following] - inputs).flatten(2), 2, place)
+    change = (end_out - outputs).flatten(2)
+    still = step == 0
+    # no step, no change: any share is exact; the derivative is 1
+    slope = torch.where(still, 1.0, change / step.masked_fill(still, 1.0))
+    result = torch.zeros_like(inputs, memory_format=torch.contiguous_format).flatten(2)
+    return result.scatter_add_(2, place, given.flatten(2) * slope).view(inputs.shape)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    return int(value[0]), int(value[-1])
