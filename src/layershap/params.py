@@ -61,8 +61,9 @@ class Extract(_Section):
 
 
 class Head(_Section):
-    """The layers after Flatten."""
+    """The layers after the feature layers."""
 
+    pool: Annotated[int, Field(ge=0, le=64)]
     hidden: list[Annotated[int, Field(ge=1, le=65536)]]
     dropout: Share
 

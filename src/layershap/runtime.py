@@ -14,6 +14,7 @@ def prepare(params: Params) -> None:
     torch.manual_seed(params.train.seed)
     own = logging.getLogger("layershap")
     own.setLevel(logging.INFO)
+    own.propagate = False
     if not own.handlers:
         own.addHandler(logging.StreamHandler())
     for name in (

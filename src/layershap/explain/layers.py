@@ -18,7 +18,7 @@ Path = Literal["layer", "image"]
 
 REFERENCES_AT_ONCE = 16
 LAYER_ELEMENTS = 2_000_000  # of the layer's features in one batch: large ones stay near the caches
-IMAGE_ELEMENTS = 150_000_000  # of all layers' features in one batch; what is kept takes two to three times as much
+IMAGE_ELEMENTS = 15_000_000  # of all layers' features in one batch; what is kept takes two to three times as much
 
 
 class InexactSumError(ArithmeticError):

@@ -148,7 +148,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise InputError(f"model.weights: no file {path}; use imagenet, random, or the path of a state dict") from None
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{path}: cannot be loaded as plain tensors ({reason}); save model.state_dict()") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: holds no state dict of tensors; save model.state_dict()")

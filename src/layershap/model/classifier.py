@@ -21,6 +21,7 @@ class Description:
     backbone: str
     image_size: int
     classes: list[str]
+    pool: int
     hidden: list[int]
     dropout: float
 
@@ -41,10 +42,14 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-def build_head(features: int, hidden: Sequence[int], dropout: float, classes: int) -> nn.Sequential:
-    """Flatten, then Dense + ReLU and Dropout for each of `hidden`, then Dense to the classes, as in the paper."""
-    modules: list[nn.Module] = [nn.Flatten()]
-    width = features
+def build_head(shape: Sequence[int], pool: int, hidden: Sequence[int], dropout: float, classes: int) -> nn.Sequential:
+    """Flatten, then Dense + ReLU and Dropout for each of `hidden`, then Dense to the classes, as in the paper.
+
+    `shape`: [C, H, W] of the features below. `pool`: first average them to [C, pool, pool] (0: not).
+    """
+    modules: list[nn.Module] = [nn.AdaptiveAvgPool2d(pool)] if pool else []
+    modules.append(nn.Flatten())
+    width = shape[0] * (pool * pool if pool else shape[1] * shape[2])
     for units in hidden:
         modules += [nn.Sequential(nn.Linear(width, units), nn.ReLU()), nn.Dropout(dropout)]
         width = units
@@ -64,7 +69,9 @@ def build_classifier(description: Description, weights: str) -> Chain:
         probe = torch.zeros(1, 3, size, size)
         for _, layer in layers:
             probe = layer(probe)
-    head = build_head(probe.numel(), description.hidden, description.dropout, len(description.classes))
+    head = build_head(
+        probe.shape[1:], description.pool, description.hidden, description.dropout, len(description.classes)
+    )
     model = Chain(layers, head).eval()
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -89,7 +96,13 @@ def _head_layers(head: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _type(module: nn.Module) -> str:
-    kinds = {nn.MaxPool2d: "Pool", nn.Flatten: "Flatten", nn.Dropout: "Dropout", nn.Linear: "Dense"}
+    kinds = {
+        nn.MaxPool2d: "Pool",
+        nn.AdaptiveAvgPool2d: "Pool",
+        nn.Flatten: "Flatten",
+        nn.Dropout: "Dropout",
+        nn.Linear: "Dense",
+    }
     for kind, name in kinds.items():
         if isinstance(module, kind):
             return name

@@ -15,7 +15,7 @@ def run() -> None:
     prepare(params)
     dataset = Dataset.read()
     # the head is not used here; the smallest one will do
-    description = Description(params.model.backbone, params.model.image_size, dataset.classes, [], 0.0)
+    description = Description(params.model.backbone, params.model.image_size, dataset.classes, 1, [], 0.0)
     model = build_classifier(description, params.model.weights)
     stop = boundary(model, params.model.unfreeze)
     with replacing(paths.FEATURES) as partial:

@@ -30,6 +30,7 @@ def run() -> None:
         params.model.backbone,
         params.model.image_size,
         dataset.classes,
+        params.head.pool,
         params.head.hidden,
         params.head.dropout,
     )
