@@ -37,12 +37,12 @@ class Project:
         write_classes(root / "pictures", rng, count=count)
         for section, values in (settings or SETTINGS).items():
             for key, value in values.items():
-                self.set(f"{section}.{key}", value)
+                self.change(f"{section}.{key}", value)
         self.run("git", "init", "-q")
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
 
-    def set(self, name: str, value) -> None:
+    def change(self, name: str, value) -> None:
         """Change a setting in params.yaml."""
         yaml = YAML()
         content = yaml.load(self.root / "params.yaml")

@@ -92,20 +92,20 @@ def test_explaining_again_adds_no_run_and_doubles_nothing(project):
 
 def test_gate_exit_status_follows_the_verdict(project):
     assert project.run("layershap", "gate", "--check", expect=None).returncode in (0, 1)
-    project.set("gate.min_accuracy", 1.0)
+    project.change("gate.min_accuracy", 1.0)
     metrics = read(project, "metrics/evaluate.json")
     if metrics["accuracy"] < 1:
         done = project.run("layershap", "gate", "--check", expect=1)
         assert "FAIL" in done.stdout
         assert read(project, "metrics/gate.json")["verdict"] == "FAIL"
-    project.set("gate.min_accuracy", 0.0)
+    project.change("gate.min_accuracy", 0.0)
     project.run("layershap", "baseline")
     done = project.run("layershap", "gate", "--check")
     assert "PASS" in done.stdout
 
 
 def test_a_learning_rate_re_runs_neither_fetch_nor_extract(project):
-    project.set("train.learning_rate", 0.002)
+    project.change("train.learning_rate", 0.002)
     done = project.run("dvc", "repro")
     for stage in ("fetch", "split", "extract"):
         assert f"Stage '{stage}' didn't change, skipping" in done.stdout
@@ -120,8 +120,8 @@ def test_training_again_gives_the_same_bytes(project):
 
 
 def test_unfreezing_moves_the_boundary_and_evaluate_agrees_with_the_cache(project):
-    project.set("model.unfreeze", 2)
-    project.set("train.epochs", 1)
+    project.change("model.unfreeze", 2)
+    project.change("train.epochs", 1)
     project.run("dvc", "repro", "evaluate")
     assert read(project, "data/features/index.json")["shape"] == [192, 2, 2]
     assert read(project, "metrics/evaluate.json")["cache_difference"] < 0.01
@@ -134,7 +134,7 @@ def test_three_classes_with_their_own_splits(tmp_path):
     project = Project(tmp_path, rng, count=1)
     for part, count in (("train", 16), ("test", 6)):
         write_classes(tmp_path / "own" / part, rng, ("disc", "square", "stripes"), count=count)
-    project.set("data.path", "own")
+    project.change("data.path", "own")
     project.run("dvc", "repro")
     metrics = read(project, "metrics/evaluate.json")
     assert metrics["n_test"] == 18

@@ -1,6 +1,7 @@
 """The command line: `layershap STAGE` is the command behind each DVC stage."""
 
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -80,8 +81,17 @@ def ui(port: int) -> None:
     serve_ui(port)
 
 
+def _exit_on_signal(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> None:
-    """Run the command line; a user's mistake is a message and an exit status, not a traceback."""
+    """Run the command line; a user's mistake is a message and an exit status, not a traceback.
+
+    SIGTERM ends with 143 and SIGINT with 130, so that DVC never takes what is half done for finished.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit_on_signal)
     try:
         cli.main(standalone_mode=False)
     except UserError as error:
@@ -90,7 +100,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         click.echo("layershap: interrupted", err=True)
         sys.exit(130)
 
