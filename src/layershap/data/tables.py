@@ -1,6 +1,7 @@
 """The CSV tables of images, splits and predictions, and the data set that the later stages read from them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,12 @@ class Dataset:
         """Read what stage fetch wrote."""
         return cls(read_table(paths.IMAGES_TABLE))
 
-    @property
+    @cached_property
     def classes(self) -> list[str]:
         """Class names by number."""
         return class_list(self.images)
 
-    @property
+    @cached_property
     def paths(self) -> list[Path]:
         """Files of the images."""
         return [paths.RAW / path for path in self.images["path"]]

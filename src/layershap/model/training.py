@@ -70,7 +70,7 @@ class TailClassifier(lightning.LightningModule):
             {"params": list(self.unfrozen.parameters()), "lr": self.settings.unfrozen_learning_rate},
         ]
         optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]], weight_decay=self.settings.weight_decay
+            [group for group in groups if group["params"]], weight_decay=self.settings.weight_decay, fused=True
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.epochs)
         return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -1,7 +1,6 @@
 """What `make repro` prints at its end."""
 
-from rich.console import Console
-from rich.table import Table
+import click
 
 from layershap import paths
 from layershap.errors import InputError
@@ -15,15 +14,14 @@ def run() -> None:
             raise InputError(f"no {path}: run 'dvc repro' first")
     metrics, gate = read_json(paths.EVALUATE_METRICS), read_json(paths.GATE_VERDICT)
     explained = read_json(paths.EXPLAIN_METRICS)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     interval = f"95 % interval {metrics['accuracy_low']:.4f} to {metrics['accuracy_high']:.4f}"
-    table.add_row("accuracy", f"{metrics['accuracy']:.4f}  ({interval}, {metrics['n_test']} test images)")
-    table.add_row("verdict", f"{gate['verdict']}: {'; '.join(gate['reasons'])}")
-    table.add_row(
-        "heatmaps",
-        f"{paths.CONTACT_SHEETS}/  ({explained['images']} images, {explained['layers']} layers, "
+    rows = {
+        "accuracy": f"{metrics['accuracy']:.4f}  ({interval}, {metrics['n_test']} test images)",
+        "verdict": f"{gate['verdict']}: {'; '.join(gate['reasons'])}",
+        "heatmaps": f"{paths.CONTACT_SHEETS}/  ({explained['images']} images, {explained['layers']} layers, "
         f"sums off by at most {explained['largest_gap']:.1e})",
-    )
-    table.add_row("pictures", f"{paths.EVALUATE_PICTURES}/  (confusion, reliability, mistakes)")
-    table.add_row("MLflow", "make ui")
-    Console(soft_wrap=True).print(table)
+        "pictures": f"{paths.EVALUATE_PICTURES}/  (confusion, reliability, mistakes)",
+        "MLflow": "make ui",
+    }
+    for name, text in rows.items():
+        click.echo(f"{click.style(f'{name:<10}', bold=True)}{text}")
