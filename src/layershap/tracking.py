@@ -67,6 +67,7 @@ class Run:
         self.client = client
         self.run_id = run_id
         self.owned = owned
+        self.started = int(client.get_run(run_id).info.start_time)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log nested settings under dotted names; what is there already is left."""
@@ -77,8 +78,8 @@ class Run:
     def log_metrics(self, metrics: Mapping[str, Any], step: int = 0) -> None:
         """Log every number of nested metrics under dotted names; at a step, a name is logged once."""
         numbers = {key: value for key, value in _flatten(metrics).items() if isinstance(value, (int, float))}
-        # the step's own time stamp: logging the same again changes nothing
-        batch = [Metric(key, float(value), step, step) for key, value in numbers.items()]
+        # a time stamp that belongs to the step: logging the same again changes nothing
+        batch = [Metric(key, float(value), self.started + 1000 * step, step) for key, value in numbers.items()]
         self.client.log_batch(self.run_id, metrics=batch)
 
     def log_artifacts(self, path: Path, folder: str | None = None) -> None:
@@ -104,12 +105,6 @@ class Run:
         # the run's id alone: start_run refuses an experiment beside it
         with mlflow.start_run(run_id=self.run_id):
             mlflow.pytorch.log_model(model, name="model", input_example=example, pip_requirements=requirements)
-
-    def lightning_logger(self) -> Any:
-        """Return a Lightning logger that writes the epochs' metrics to this run."""
-        from pytorch_lightning.loggers import MLFlowLogger
-
-        return MLFlowLogger(tracking_uri=tracking_uri(), run_id=self.run_id)
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run, unless somebody else opened it."""

@@ -1,7 +1,7 @@
 """Training what lies above the freeze boundary, on cached features, with Lightning."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import pytorch_lightning as lightning  # isort: skip
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint  # isort: skip
 
 logger = logging.getLogger(__name__)
+
+Report = Callable[[int, dict[str, float]], None]
 
 
 class TailClassifier(lightning.LightningModule):
@@ -39,6 +41,10 @@ class TailClassifier(lightning.LightningModule):
         for layer in self.unfrozen:
             features = layer(features)
         return self.head(features)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw dropout from (seed, epoch) alone, so that a resumed run repeats it."""
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch."""
@@ -79,8 +85,9 @@ class TailClassifier(lightning.LightningModule):
 class LearningCurve(Callback):
     """The metrics of every epoch, kept in the checkpoint so that a resumed run has them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Report) -> None:
         self.rows: list[dict[str, float]] = []
+        self.report = report
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
         """Append this epoch's metrics."""
@@ -88,6 +95,7 @@ class LearningCurve(Callback):
         self.rows.append({"epoch": trainer.current_epoch, **values})
         shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
         logger.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
+        self.report(trainer.current_epoch + 1, values)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows for the checkpoint."""
@@ -118,13 +126,13 @@ def train_tail(
     data: FeatureDataModule,
     settings: Train,
     checkpoints: Path,
-    loggers: Sequence[Any] = (),
+    report: Report = lambda epoch, metrics: None,
     interactive: bool = False,
 ) -> Trained:
     """Train `model` from layer `start` on, in place, and leave it in eval mode with the weights of the best epoch.
 
     `checkpoints`: folder for this very training (settings, data and code); one that was interrupted goes on from
-    its last finished epoch.
+    its last finished epoch. `report`: called after each epoch with its number, from 1, and its metrics.
     """
     lightning.seed_everything(settings.seed, verbose=False)
     classes = data.train.soft.shape[1]
@@ -132,7 +140,7 @@ def train_tail(
     if settings.class_weights:
         weights = balanced_weights(torch.from_numpy(data.train.numbers), classes)
     tail = TailClassifier(model, start, settings, weights)
-    curve = LearningCurve()
+    curve = LearningCurve(report)
     best = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor="val_loss", enable_version_counter=False)
     # of every epoch, better or not: what an interrupted training goes on from
     latest = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
@@ -141,7 +149,7 @@ def train_tail(
         max_epochs=settings.epochs,
         callbacks=[curve, best, latest, EarlyStopping("val_loss", patience=settings.patience)],
         enable_progress_bar=interactive,
-        logger=list(loggers) or False,
+        logger=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_model_summary=False,

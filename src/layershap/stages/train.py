@@ -44,9 +44,13 @@ def run() -> None:
     run = tracking.open_run(f"{params.data.source} {params.model.backbone}", work / "run_id")
     run.log_params(params.model_dump())
     run.log_metrics({"data": read_json(paths.DATA_METRICS), "split": read_json(paths.SPLIT_METRICS)})
+
+    def report(epoch: int, metrics: dict[str, float]) -> None:
+        run.log_metrics(metrics, step=epoch)
+
     try:
         start = boundary(model, params.model.unfreeze)
-        trained = train_tail(model, start, data, params.train, work, [run.lightning_logger()], interactive())
+        trained = train_tail(model, start, data, params.train, work, report, interactive())
     except BaseException as error:
         run.finish("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
         raise
