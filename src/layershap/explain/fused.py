@@ -46,33 +46,35 @@ def _memory_format(tensor: Tensor) -> torch.memory_format:
     return torch.channels_last if last and not tensor.is_contiguous() else torch.contiguous_format
 
 
-def _flat(tensor: Tensor) -> np.ndarray:
+def _flat(tensor: Tensor, layout: torch.memory_format) -> np.ndarray:
     """Return [rows, features] in the order of memory."""
-    if _memory_format(tensor) is torch.channels_last:
+    if layout is torch.channels_last:
         tensor = tensor.permute(0, 2, 3, 1)
     return tensor.reshape(len(tensor), -1).numpy()
 
 
-def clamp_backward(inputs: Tensor, given: Tensor, following: np.ndarray, low: float, high: float) -> Tensor:
+def clamp_backward(
+    inputs: Tensor, end: Tensor, given: Tensor, following: np.ndarray, low: float, high: float
+) -> Tensor:
     """Return m (r(b) - r(a)) / (b - a) for r = clamp(low, high), for every row a and the row b following it."""
-    layout = torch.channels_last if _memory_format(inputs) is torch.channels_last else torch.contiguous_format
-    inputs = inputs.contiguous(memory_format=layout)
-    given = given.contiguous(memory_format=layout)
+    layout = _memory_format(inputs)
+    tensors = [tensor.contiguous(memory_format=layout) for tensor in (inputs, end, given)]
     result = torch.empty_like(inputs, memory_format=layout)
-    arrays = _flat(inputs), _flat(given), _flat(result)
+    arrays = [_flat(tensor, layout) for tensor in (*tensors, result)]
     kind = arrays[0].dtype.type
     _in_parallel(_clamp, arrays[0].shape[1], *arrays, following, kind(low), kind(high))
     return result
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _clamp(start, stop, inputs, given, result, following, low, high):  # type: ignore[no-untyped-def]
+def _clamp(start, stop, inputs, end, given, result, following, low, high):  # type: ignore[no-untyped-def]
     one, zero = inputs.dtype.type(1), inputs.dtype.type(0)
     block = 2048  # stays in the first cache while its rows are gone through
     for first in range(start, stop, block):
         last = min(first + block, stop)
         for row in range(inputs.shape[0]):
-            a_row, b_row = inputs[row], inputs[following[row]]
+            a_row = inputs[row]
+            b_row = inputs[following[row]] if following[row] < inputs.shape[0] else end[0]
             g_row, out_row = given[row], result[row]
             for i in range(first, last):
                 a, b = a_row[i], b_row[i]
@@ -85,33 +87,70 @@ def _clamp(start, stop, inputs, given, result, following, low, high):  # type: i
 
 def max_pool_backward(
     inputs: Tensor,
+    end: Tensor,
     given: Tensor,
     following: np.ndarray,
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Return the multipliers of max_pool2d (dilation 1) by the rule of secant._MaxPool."""
-    channels = inputs.shape[1]
-    if _memory_format(inputs) is torch.channels_last:
-        given = given.contiguous(memory_format=torch.channels_last)
-        result = torch.zeros_like(inputs)
-        arrays = [tensor.permute(0, 2, 3, 1).numpy() for tensor in (inputs, given, result)]
+    """Return the multipliers of max_pool2d (dilation 1) by the rule of rules.MaxPool."""
+    rows, channels = inputs.shape[:2]
+    layout = _memory_format(inputs)
+    tensors = [tensor.contiguous(memory_format=layout) for tensor in (inputs, end, given)]
+    result = torch.zeros_like(inputs, memory_format=layout)
+    if layout is torch.channels_last:
+        arrays = [tensor.permute(0, 2, 3, 1).numpy() for tensor in (*tensors, result)]
         planes = following
     else:
-        inputs, given = inputs.contiguous(), given.contiguous()
-        result = torch.zeros_like(inputs)
-        arrays = [tensor.flatten(0, 1)[..., None].numpy() for tensor in (inputs, given, result)]
+        arrays = [tensor.flatten(0, 1)[..., None].numpy() for tensor in (*tensors, result)]
         planes = (following[:, None] * channels + np.arange(channels)).ravel()
-    _in_parallel(_max_pool, len(arrays[0]), *arrays, planes, kernel, stride, padding)
+    if kernel == stride == (2, 2) and padding == (0, 0) and min(inputs.shape[2:]) >= 2:
+        lines = rows * (1 if layout is torch.channels_last else channels) * (inputs.shape[2] // 2)
+        _in_parallel(_max_pool_2, lines, *arrays, planes)
+    else:
+        _in_parallel(_max_pool, len(arrays[0]), *arrays, planes, kernel, stride, padding)
     return result
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _max_pool(start, stop, inputs, given, result, following, kernel, stride, padding):  # type: ignore[no-untyped-def]
-    _, height, width, depth = inputs.shape
+def _max_pool_2(start, stop, inputs, end, given, result, following):  # type: ignore[no-untyped-def]
+    """2 x 2 windows that do not overlap, by selection alone, so that the innermost loop is vectorised."""
+    planes, height, width, depth = inputs.shape
+    one, zero = inputs.dtype.type(1), inputs.dtype.type(0)
+    for line in range(start, stop):
+        plane, i = line // (height // 2), line % (height // 2)
+        after = following[plane]
+        a = inputs[plane, 2 * i : 2 * i + 2]
+        b = inputs[after, 2 * i : 2 * i + 2] if after < planes else end[after - planes, 2 * i : 2 * i + 2]
+        g, out = given[plane, i], result[plane, 2 * i : 2 * i + 2]
+        for j in range(width // 2):
+            for d in range(depth):
+                a0, a1, a2, a3 = a[0, 2 * j, d], a[0, 2 * j + 1, d], a[1, 2 * j, d], a[1, 2 * j + 1, d]
+                b0, b1, b2, b3 = b[0, 2 * j, d], b[0, 2 * j + 1, d], b[1, 2 * j, d], b[1, 2 * j + 1, d]
+                top_a, top_b = max(max(a0, a1), max(a2, a3)), max(max(b0, b1), max(b2, b3))
+                change = top_b - top_a
+                ends = change >= zero
+                top = top_b if ends else top_a
+                at0 = (b0 if ends else a0) == top
+                at1 = ((b1 if ends else a1) == top) & (not at0)
+                at2 = ((b2 if ends else a2) == top) & (not (at0 | at1))
+                at3 = not (at0 | at1 | at2)
+                step = (b0 - a0) if at0 else ((b1 - a1) if at1 else ((b2 - a2) if at2 else (b3 - a3)))
+                value = g[j, d] * (one if step == zero else change / step)
+                out[0, 2 * j, d] = value if at0 else zero
+                out[0, 2 * j + 1, d] = value if at1 else zero
+                out[1, 2 * j, d] = value if at2 else zero
+                out[1, 2 * j + 1, d] = value if at3 else zero
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _max_pool(start, stop, inputs, end, given, result, following, kernel, stride, padding):  # type: ignore[no-untyped-def]
+    planes, height, width, depth = inputs.shape
     for plane in range(start, stop):
-        a, b = inputs[plane], inputs[following[plane]]
+        after = following[plane]
+        a = inputs[plane]
+        b = inputs[after] if after < planes else end[after - planes]
         for i in range(given.shape[1]):
             top, bottom = max(i * stride[0] - padding[0], 0), min(i * stride[0] - padding[0] + kernel[0], height)
             for j in range(given.shape[2]):
@@ -134,45 +173,46 @@ def _max_pool(start, stop, inputs, given, result, following, kernel, stride, pad
                     result[plane, h_b, w_b, d] += given_here if step == 0 else given_here * (change / step)
 
 
-def heatmaps(multipliers: Tensor, features: Tensor, following: np.ndarray, owner: np.ndarray, paths: int) -> Tensor:
+def heatmaps(
+    multipliers: Tensor, features: Tensor, end: Tensor, following: np.ndarray, owner: np.ndarray, paths: int
+) -> Tensor:
     """Return sum over segments and maps of m (z_b - z_a), [paths, H, W]; `owner`: the path of each row."""
     _, _, height, width = features.shape
-    last = _memory_format(features) is torch.channels_last
-    layout = torch.channels_last if last else torch.contiguous_format
-    multipliers, features = multipliers.contiguous(memory_format=layout), features.contiguous(memory_format=layout)
+    layout = _memory_format(features)
+    tensors = [tensor.contiguous(memory_format=layout) for tensor in (multipliers, features, end)]
     result = torch.zeros(paths, height * width, dtype=torch.float64)
-    if last:
-        arrays = [tensor.permute(0, 2, 3, 1).flatten(1, 2).numpy() for tensor in (multipliers, features)]
+    if layout is torch.channels_last:
+        arrays = [tensor.permute(0, 2, 3, 1).flatten(1, 2).numpy() for tensor in tensors]
         _in_parallel(_sum_last, height * width, *arrays, result.numpy(), following, owner)
     else:
-        arrays = [tensor.flatten(2).numpy() for tensor in (multipliers, features)]
+        arrays = [tensor.flatten(2).numpy() for tensor in tensors]
         _in_parallel(_sum_first, height * width, *arrays, result.numpy(), following, owner)
     return result.view(paths, height, width).to(features.dtype)
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
-def _sum_last(start, stop, multipliers, features, result, following, owner):  # type: ignore[no-untyped-def]
+def _sum_last(start, stop, multipliers, features, end, result, following, owner):  # type: ignore[no-untyped-def]
+    rows = multipliers.shape[0]
     for place in range(start, stop):
-        for row in range(multipliers.shape[0]):
-            if following[row] == row:
-                continue
-            m, a, b = multipliers[row, place], features[row, place], features[following[row], place]
-            total = m.dtype.type(0)
+        for row in range(rows):
+            m, a = multipliers[row, place], features[row, place]
+            b = features[following[row], place] if following[row] < rows else end[0, place]
+            total = multipliers.dtype.type(0)
             for channel in range(m.shape[0]):
                 total += m[channel] * (b[channel] - a[channel])
             result[owner[row], place] += total
 
 
 @numba.njit(nogil=True, cache=True)
-def _sum_first(start, stop, multipliers, features, result, following, owner):  # type: ignore[no-untyped-def]
+def _sum_first(start, stop, multipliers, features, end, result, following, owner):  # type: ignore[no-untyped-def]
+    rows = multipliers.shape[0]
     block = 4096
     for first in range(start, stop, block):
         last = min(first + block, stop)
-        for row in range(multipliers.shape[0]):
-            if following[row] == row:
-                continue
+        for row in range(rows):
+            out = result[owner[row]]
             for channel in range(multipliers.shape[1]):
-                m, a, b = multipliers[row, channel], features[row, channel], features[following[row], channel]
-                out = result[owner[row]]
+                m, a = multipliers[row, channel], features[row, channel]
+                b = features[following[row], channel] if following[row] < rows else end[0, channel]
                 for place in range(first, last):
                     out[place] += m[place] * (b[place] - a[place])

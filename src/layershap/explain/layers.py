@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from layershap.explain.chain import Chain
-from layershap.explain.outputs import Output, choose_targets, output_multipliers, output_values
+from layershap.explain.outputs import Output, choose_targets, output_values
+from layershap.explain.paths import Explained, Followed, Image, at_once, follow_image_path, follow_layer_path
 from layershap.explain.result import LayerExplanation
-from layershap.explain.rules import fused
-from layershap.explain.secant import SecantMode
+from layershap.explain.rules import fused, next_point
 
 Path = Literal["layer", "image"]
 
@@ -51,85 +51,73 @@ def explain_layers(
     UnsupportedOperationError for an operation without a rule, InexactSumError where sums do not agree.
     """
     names = _check(model, images, references, segments, layers, path, output)
+    indices = [model.names.index(name) for name in names]
     with frozen(model), torch.no_grad():
         logits = torch.cat([model(part) for part in images.split(REFERENCES_AT_ONCE)])
-        reference_logits = torch.cat([model(part) for part in references.split(REFERENCES_AT_ONCE)])
-        targets = choose_targets(logits, target)
-        collected = []
-        for index, image in enumerate(images):
-            task = _Task(model, image, references, int(targets[index]), output, segments, names, keep_features)
-            collected.append(_explain_one(task, path))
+        targets = choose_targets(logits, target).tolist()
+        first_reference = model(references[:1])
+        every: list[dict[int, _Sums]] = []
+        f_references = []
+        for number, (image, chosen) in enumerate(zip(images, targets, strict=True), 1):
+            explained = Explained(chosen, output)
+            follow = _layer_path if path == "layer" and segments > 1 else _image_path
+            sums = {index: _Sums(straight=path == "layer", keep_features=keep_features) for index in indices}
+            followed = Image(model, image)
+            # a line without length contributes exactly nothing; batches of another size would round otherwise
+            same = (references == image).flatten(1).all(1)
+            reference_logits = followed.logits.repeat(len(references), 1)
+            if not same.all():
+                reference_logits[~same] = follow(model, followed, references[~same], segments, sums, explained)
+            for index, part in sums.items():
+                part.add_nothing(int(same.sum()), followed.features[index][0])
+            _check_followed(reference_logits[:1], first_reference)
+            f_references.append(output_values(reference_logits, chosen, output))
+            every.append(sums)
             if progress:
-                progress(index + 1, len(images))
-        result = {}
-        for name in names:
-            parts = [found[name] for found in collected]
-            f_images = torch.stack([output_values(row, int(t), output) for row, t in zip(logits, targets, strict=True)])
-            f_references = torch.stack([output_values(reference_logits, int(t), output) for t in targets])
-            result[name] = _finish(name, parts, f_images, f_references, segments, keep_features)
-    return result
+                progress(number, len(images))
+    f_images = torch.stack([output_values(row, chosen, output) for row, chosen in zip(logits, targets, strict=True)])
+    return {
+        name: _finish(name, [sums[index] for sums in every], f_images, torch.stack(f_references), segments)
+        for name, index in zip(names, indices, strict=True)
+    }
 
 
 @dataclass
-class _Task:
-    """One image and what to do with it."""
-
-    model: Chain
-    image: Tensor
-    references: Tensor
-    target: int
-    output: Output
-    segments: int
-    names: list[str]
-    keep_features: bool
-
-
-def _explain_one(task: _Task, path: Path) -> dict[str, "_Moments"]:
-    """Follow the paths from all references, a few at a time."""
-    found = {name: _Moments() for name in task.names}
-    if path == "layer" and task.segments > 1:
-        for references in task.references.split(REFERENCES_AT_ONCE):
-            _layer_path(task, references, found)
-        return found
-    elements = _elements_of_all_layers(task)
-    for references in task.references.split(_paths_at_once(elements, task.segments, IMAGE_ELEMENTS)):
-        # with one segment both paths have the same two points in every layer
-        _image_path(task, references, found, straight=path == "layer")
-    return found
-
-
-def _elements_of_all_layers(task: _Task) -> int:
-    """Return how many numbers all layers put out for one image."""
-    tensor, count = task.image[None], 0
-    for layer in task.model.layers:
-        tensor = layer(tensor)
-        count += tensor.numel()
-    return count
-
-
-@dataclass
-class _Moments:
+class _Sums:
     """Sums over the references of one image and layer."""
 
+    straight: bool
+    keep_features: bool
     heatmaps: list[Tensor] = field(default_factory=list)
     own: Tensor | None = None
     reference: Tensor | None = None
     features: Tensor | None = None
 
-    def add(self, multipliers: Tensor, features: Tensor, paths: "Paths", straight: bool, keep_features: bool) -> None:
-        """Take in multipliers and features of all rows, [rows, C, H, W]."""
-        if straight:
+    def add_nothing(self, count: int, features: Tensor) -> None:
+        """Count `count` references that are the image itself; `features` [C, H, W]."""
+        nothing = torch.zeros_like(features)
+        self.heatmaps += [nothing[0].clone() for _ in range(count)]
+        if self.straight:
+            self.own, self.reference = _plus(self.own, nothing[0]), _plus(self.reference, nothing[0])
+        if self.keep_features:
+            self.features = _plus(self.features, nothing)
+
+    def add(self, found: Followed) -> None:
+        """Take in what a layer made of some lines."""
+        lines, multipliers = found.lines, found.multipliers
+        if self.straight:
             # z_b - z_a is (z - z') / K on every segment: only the mean multiplier counts
-            mean = paths.by_path(multipliers).mean(1)
-            self.own = _plus(self.own, (mean * features[-1]).sum((0, 1)))
-            self.reference = _plus(self.reference, (mean * paths.by_path(features)[:, 0]).sum((0, 1)))
-        if fused and not keep_features and fused.usable(multipliers, features):
-            owner = paths.owner.numpy()
-            self.heatmaps += list(fused.heatmaps(multipliers, features, paths.following.numpy(), owner, paths.count))
+            mean = lines.by_line(multipliers).mean(1)
+            self.own = _plus(self.own, (mean * found.end).sum((0, 1)))
+            self.reference = _plus(self.reference, (mean * lines.by_line(found.features)[:, 0]).sum((0, 1)))
+        if fused and not self.keep_features and fused.usable(multipliers, found.features):
+            tables = lines.following.numpy(), lines.owner.numpy(), lines.count
+            self.heatmaps += list(fused.heatmaps(multipliers, found.features, found.end, *tables))
             return
-        values = paths.by_path(multipliers * (features[paths.following] - features)).sum(1)
+        step = next_point(found.features, found.end, lines.following) - found.features
+        values = lines.by_line(multipliers * step).sum(1)
         self.heatmaps += list(values.sum(1))
-        if keep_features:
+        if self.keep_features:
             self.features = _plus(self.features, values.sum(0))
 
 
@@ -137,86 +125,38 @@ def _plus(total: Tensor | None, value: Tensor) -> Tensor:
     return value if total is None else total + value
 
 
-class Paths:
-    """Straight lines from some references to one image, as rows: the points of each path but its end, then the image.
+def _image_path(
+    model: Chain, image: Image, references: Tensor, segments: int, sums: dict[int, _Sums], explained: Explained
+) -> Tensor:
+    """Fill `sums` from lines in image space; return the references' logits.
 
-    points [count * segments + 1, ...]; following, owner [rows]: see secant.py; the path that a row belongs to.
+    With one segment the lines in every layer's own space have the same two points.
     """
-
-    def __init__(self, references: Tensor, image: Tensor, segments: int):
-        self.count, self.segments = len(references), segments
-        share = torch.arange(segments, dtype=image.dtype, device=image.device) / segments
-        share = share.view(1, -1, *([1] * image.dim()))
-        # a + t (b - a): exactly a for t = 0, and constant where a = b
-        lines = references[:, None] + share * (image - references)[:, None]
-        self.points = torch.cat([lines.flatten(0, 1), image[None]])
-        last = self.count * segments
-        rows = torch.arange(last + 1)
-        ends = rows % segments == segments - 1
-        self.following = torch.where(ends, last, rows + 1).clamp(max=last).to(image.device)
-        self.owner = (rows // segments).clamp(max=self.count - 1)
-
-    def by_path(self, rows: Tensor) -> Tensor:
-        """Return the rows without the image's own as [count, segments, ...]."""
-        return rows[:-1].unflatten(0, (self.count, self.segments))
+    logits = []
+    for part in at_once(references, image.elements(), segments, IMAGE_ELEMENTS):
+        followed, found = follow_image_path(model, image, part, segments, list(sums), explained)
+        for layer in followed:
+            sums[layer.layer].add(layer)
+        logits.append(found)
+    return torch.cat(logits)
 
 
-def _image_path(task: _Task, references: Tensor, found: dict[str, _Moments], straight: bool) -> None:
-    """All layers from one backward pass over the points of the lines in image space."""
-    paths = Paths(references, task.image, task.segments)
-    kept = {}
-    with torch.enable_grad(), SecantMode(paths.following) as mode:
-        tensor = paths.points.requires_grad_()
-        for name, layer in zip(task.model.names, task.model.layers, strict=True):
-            tensor = mode.current(layer(tensor))
-            if name in found:
-                kept[name] = tensor
-        logits = mode.current(task.model.head(tensor))
-    gradients = torch.autograd.grad(logits, list(kept.values()), _seed(logits, paths, task))
-    for (name, features), gradient in zip(kept.items(), gradients, strict=True):
-        found[name].add(gradient, features.detach(), paths, straight, task.keep_features)
+def _layer_path(
+    model: Chain, image: Image, references: Tensor, segments: int, sums: dict[int, _Sums], explained: Explained
+) -> Tensor:
+    """Fill `sums` from lines in each layer's own space; return the references' logits."""
+    logits = []
+    for features in references.split(REFERENCES_AT_ONCE):
+        for index, layer in enumerate(model.layers):
+            features = layer(features)
+            if index in sums:
+                for part in at_once(features, features[0].numel(), segments, LAYER_ELEMENTS):
+                    sums[index].add(follow_layer_path(model, image, part, index, segments, explained))
+        logits.append(model.head(features))
+    return torch.cat(logits)
 
 
-def _layer_path(task: _Task, references: Tensor, found: dict[str, _Moments]) -> None:
-    """Each layer with its own lines, through its own tail of the network."""
-    own, others = task.image[None], references
-    for index, name in enumerate(task.model.names):
-        own, others = task.model.layers[index](own), task.model.layers[index](others)
-        if name not in found:
-            continue
-        for part in others.split(_paths_at_once(own.numel(), task.segments, LAYER_ELEMENTS)):
-            paths = Paths(part, own[0], task.segments)
-            with torch.enable_grad(), SecantMode(paths.following) as mode:
-                leaf = paths.points.requires_grad_()
-                tensor = leaf
-                for layer in task.model.layers[index + 1 :]:
-                    tensor = mode.current(layer(tensor))
-                logits = mode.current(task.model.head(tensor))
-            (gradient,) = torch.autograd.grad(logits, leaf, _seed(logits, paths, task))
-            found[name].add(gradient, leaf.detach(), paths, True, task.keep_features)
-
-
-def _paths_at_once(elements: int, segments: int, budget: int) -> int:
-    """Return how many paths to follow in one batch so that rows of `elements` numbers stay within `budget`."""
-    return max(1, budget // (elements * segments))
-
-
-def _seed(logits: Tensor, paths: Paths, task: _Task) -> Tensor:
-    """Return the gradient at the logits: the output's multiplier at the row of every segment, 0 at the image's."""
-    rows = logits.detach()
-    seed = output_multipliers(rows, rows[paths.following], task.target, task.output).clone()
-    seed[-1] = 0
-    return seed
-
-
-def _finish(
-    name: str,
-    parts: list[_Moments],
-    f_images: Tensor,
-    f_references: Tensor,
-    segments: int,
-    keep_features: bool,
-) -> LayerExplanation:
+def _finish(name: str, parts: list[_Sums], f_images: Tensor, f_references: Tensor, segments: int) -> LayerExplanation:
     """Turn the sums over J references into means, errors and gaps; refuse sums that do not agree."""
     single = torch.stack([torch.stack(part.heatmaps) for part in parts])
     count = single.shape[1]
@@ -231,9 +171,19 @@ def _finish(
     if parts[0].own is not None:
         own = torch.stack([part.own / count for part in parts if part.own is not None])
         reference = torch.stack([part.reference / count for part in parts if part.reference is not None])
-    if keep_features:
+    if parts[0].keep_features:
         features = torch.stack([part.features / count for part in parts if part.features is not None])
     return LayerExplanation(heatmap, standard_error, own, reference, total, gap, expected, features, segments)
+
+
+def _check_followed(found: Tensor, expected: Tensor) -> None:
+    """Raise where a reference's logits, met on its line, are not the model's own."""
+    tolerance = 1e-3 if found.dtype == torch.float32 else 1e-8
+    if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
+        raise InexactSumError(
+            f"the model gives {expected.tolist()} for a reference, but {found.tolist()} when it is followed: "
+            f"one of its layers does not treat every image of a batch alike"
+        )
 
 
 def _check_gap(name: str, gap: Tensor, f_images: Tensor, f_references: Tensor) -> None:

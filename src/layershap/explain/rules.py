@@ -1,7 +1,8 @@
 """The secant rule of each kind of operation, as functions whose backward pass brings multipliers, not derivatives.
 
-`following` [rows]: the row of the point after each point of a path (see secant.py). a: a row's own values; b: those
-of the row following it; m: a multiplier.
+The first arguments are the inputs at the rows, then the inputs at the end of all paths (`end`, one row). `following`
+[rows]: the row of the point after each point of a path, or the number of rows for the end (see secant.py). a: a row's
+own values; b: those of the point following it; m: a multiplier.
 """
 
 from collections.abc import Callable
@@ -21,25 +22,28 @@ class Clamp(torch.autograd.Function):
     """m <- m (r(b) - r(a)) / (b - a) for r the identity between two bounds, constant outside (relu, relu6, clamp)."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, function: Callable[[Tensor], Tensor], following: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, inputs: Tensor, end: Tensor, function: Callable[[Tensor], Tensor], following: Tensor
+    ) -> Tensor:
         """Return function(inputs)."""
-        ctx.save_for_backward(inputs, following)
+        ctx.save_for_backward(inputs, end, following)
         ctx.function = function
         return function(inputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the multipliers of the inputs."""
-        inputs, following = ctx.saved_tensors
+        inputs, end, following = ctx.saved_tensors
         if fused and fused.usable(inputs, gradients[0]):
             low, high = (float(ctx.function(torch.tensor(end, dtype=torch.float64))) for end in (-torch.inf, torch.inf))
-            return fused.clamp_backward(inputs, gradients[0], following.numpy(), low, high), None, None
+            return fused.clamp_backward(inputs, end, gradients[0], following.numpy(), low, high), None, None, None
         outputs = ctx.function(inputs)
-        step = inputs[following] - inputs
+        after = next_point(inputs, end, following)
+        step = after - inputs
         still = step == 0
-        slope = (outputs[following] - outputs).div_(step.masked_fill_(still, 1.0))
+        slope = (ctx.function(after) - outputs).div_(step.masked_fill_(still, 1.0))
         slope += still.logical_and_(inputs == outputs)
-        return slope.mul_(gradients[0]), None, None
+        return slope.mul_(gradients[0]), None, None, None
 
 
 class Elementwise(torch.autograd.Function):
@@ -47,30 +51,29 @@ class Elementwise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, function: Callable[[Tensor], Tensor], smooth: bool, following: Tensor
+        ctx: Any, inputs: Tensor, end: Tensor, function: Callable[[Tensor], Tensor], smooth: bool, following: Tensor
     ) -> Tensor:
         """Return function(inputs); `smooth`: it is not piecewise linear."""
-        outputs = function(inputs)
-        ctx.save_for_backward(inputs, outputs, following)
+        ctx.save_for_backward(inputs, end, following)
         ctx.function, ctx.smooth = function, smooth
-        return outputs
+        return function(inputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the multipliers of the inputs."""
-        inputs, outputs, following = ctx.saved_tensors
-        end = inputs[following]
-        step = end - inputs
+        inputs, end, following = ctx.saved_tensors
+        after = next_point(inputs, end, following)
+        step = after - inputs
         # smooth: where rounding of the quotient meets the error of the derivative;
         # piecewise linear: the quotient is right for any step but 0
         tolerance = torch.finfo(inputs.dtype).eps ** (1 / 3) if ctx.smooth else 0.0
-        tiny = step.abs() <= tolerance * (1 + torch.maximum(inputs.abs(), end.abs()))
-        slope = (outputs[following] - outputs).div_(step.masked_fill_(tiny, 1.0))
+        tiny = step.abs() <= tolerance * (1 + torch.maximum(inputs.abs(), after.abs()))
+        slope = (ctx.function(after) - ctx.function(inputs)).div_(step.masked_fill_(tiny, 1.0))
         if tiny.any():
             with torch.enable_grad():
-                middle = ((inputs + end) / 2)[tiny].detach().requires_grad_()
+                middle = ((inputs + after) / 2)[tiny].detach().requires_grad_()
                 slope[tiny] = torch.autograd.grad(ctx.function(middle).sum(), middle)[0]
-        return slope.mul_(gradients[0]), None, None, None
+        return slope.mul_(gradients[0]), None, None, None, None
 
 
 class MaxPool(torch.autograd.Function):
@@ -80,70 +83,84 @@ class MaxPool(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, options: tuple[Any, ...], following: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, end: Tensor, options: tuple[Any, ...], following: Tensor) -> Tensor:
         """Return max_pool2d(inputs, kernel, stride, padding, dilation, ceil_mode)."""
+        ctx.save_for_backward(inputs, end, following)
         ctx.options = options
-        ctx.fused = fused is not None and fused.usable(inputs) and _pair(options[3]) == (1, 1)
-        if ctx.fused:
-            ctx.save_for_backward(inputs, following)
-            return F.max_pool2d(inputs, *options)
-        outputs, places = F.max_pool2d(inputs, *options, return_indices=True)
-        ctx.save_for_backward(inputs, following, outputs, places)
-        return outputs
+        return F.max_pool2d(inputs, *options)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the multipliers of the inputs."""
-        inputs, following, *rest = ctx.saved_tensors
-        if ctx.fused:
-            kernel, stride, padding, _, _ = ctx.options
+        inputs, end, following = ctx.saved_tensors
+        kernel, stride, padding, dilation, _ = ctx.options
+        if fused and fused.usable(inputs, gradients[0]) and _pair(dilation) == (1, 1):
             shapes = _pair(kernel), _pair(stride or kernel), _pair(padding)
-            return fused.max_pool_backward(inputs, gradients[0], following.numpy(), *shapes), None, None
-        outputs, places = rest
-        return _pool_multipliers(inputs, outputs, places, gradients[0], following), None, None
+            result = fused.max_pool_backward(inputs, end, gradients[0], following.numpy(), *shapes)
+        else:
+
+            def pool(tensor: Tensor) -> tuple[Tensor, Tensor]:
+                return F.max_pool2d(tensor, *ctx.options, return_indices=True)
+
+            result = _pool_multipliers(inputs, end, pool, gradients[0], following)
+        return result, None, None, None
 
 
 class AdaptiveMaxPool(torch.autograd.Function):
     """As MaxPool, for adaptive_max_pool2d."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, size: Any, following: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, end: Tensor, size: Any, following: Tensor) -> Tensor:
         """Return adaptive_max_pool2d(inputs, size)."""
-        outputs, places = F.adaptive_max_pool2d(inputs, size, return_indices=True)
-        ctx.save_for_backward(inputs, outputs, places, following)
-        return outputs
+        ctx.save_for_backward(inputs, end, following)
+        ctx.size = size
+        return F.adaptive_max_pool2d(inputs, size)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the multipliers of the inputs."""
-        inputs, outputs, places, following = ctx.saved_tensors
-        return _pool_multipliers(inputs, outputs, places, gradients[0], following), None, None
+        inputs, end, following = ctx.saved_tensors
+
+        def pool(tensor: Tensor) -> tuple[Tensor, Tensor]:
+            return F.adaptive_max_pool2d(tensor, ctx.size, return_indices=True)
+
+        return _pool_multipliers(inputs, end, pool, gradients[0], following), None, None, None
 
 
 class Product(torch.autograd.Function):
     """m_u = m (v_a + v_b) / 2 and m_v = m (u_a + u_b) / 2."""
 
     @staticmethod
-    def forward(ctx: Any, left: Tensor, right: Tensor, following: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, left: Tensor, right: Tensor, end_left: Tensor, end_right: Tensor, following: Tensor
+    ) -> Tensor:
         """Return left * right."""
-        ctx.save_for_backward(left, right, following)
+        ctx.save_for_backward(left, right, end_left, end_right, following)
         return left * right
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """Return the multipliers of both factors."""
-        left, right, following = ctx.saved_tensors
+        left, right, end_left, end_right, following = ctx.saved_tensors
         half = gradients[0] / 2
-        to_left = (half * (right + right[following])).sum_to_size(left.shape)
-        to_right = (half * (left + left[following])).sum_to_size(right.shape)
-        return to_left, to_right, None
+        to_left = (half * (right + next_point(right, end_right, following))).sum_to_size(left.shape)
+        to_right = (half * (left + next_point(left, end_left, following))).sum_to_size(right.shape)
+        return to_left, to_right, None, None, None
 
 
-def _pool_multipliers(inputs: Tensor, outputs: Tensor, places: Tensor, given: Tensor, following: Tensor) -> Tensor:
-    end_out = outputs[following]
-    place = torch.where(end_out >= outputs, places[following], places).flatten(2)
-    step = torch.gather((inputs[following] - inputs).flatten(2), 2, place)
-    change = (end_out - outputs).flatten(2)
+def next_point(rows: Tensor, end: Tensor, following: Tensor) -> Tensor:
+    """Return the values at the point following each row."""
+    return torch.cat([rows, end])[following]
+
+
+def _pool_multipliers(
+    inputs: Tensor, end: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]], given: Tensor, following: Tensor
+) -> Tensor:
+    after = next_point(inputs, end, following)
+    (start_out, start_place), (end_out, end_place) = pool(inputs), pool(after)
+    place = torch.where(end_out >= start_out, end_place, start_place).flatten(2)
+    step = torch.gather((after - inputs).flatten(2), 2, place)
+    change = (end_out - start_out).flatten(2)
     still = step == 0
     # no step, no change: any share is exact; the derivative is 1
     slope = torch.where(still, 1.0, change / step.masked_fill(still, 1.0))

@@ -1,8 +1,9 @@
 """The secant rule: gradients between neighbouring points of a path instead of at points.
 
-Rows of every tensor are points; `following[i]` is the row of the point after point i on its path, and i itself for the
-end of a path. Under `SecantMode`, the gradient that autograd brings to row i is the multiplier m of the segment from
-point i to the point following it; rows that end a path are given, and get, 0. For every operation
+All paths end in the same point, the image; what every operation takes in there is recorded once, in a `Trace`. Rows of
+every other tensor are the points before it; `following[i]` is the row of the point after point i on its path, or the
+number of rows where that is the end. Under `SecantMode`, the gradient that autograd brings to row i is the multiplier m
+of the segment from point i to the point following it. For every operation
 
     sum over inputs of m_input * (input_b - input_a)  =  m_output * (output_b - output_a)
 
@@ -12,6 +13,7 @@ and Shapley (integrated gradients). The rules themselves stand in rules.py.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -158,16 +160,33 @@ QUESTIONS = frozenset(
 )
 
 
-class SecantMode(TorchFunctionMode):
-    """Replace every nonlinear operation on path tensors by its secant rule.
+class Trace:
+    """What the nonlinear operations of a network take in at one point, in the order of their calls."""
 
+    def __init__(self) -> None:
+        self.values: list[tuple[Tensor, ...]] = []
+
+    def at(self, position: int, inputs: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
+        """Return the values of call `position`, which must fit `inputs` but for the number of rows."""
+        found = self.values[position] if position < len(self.values) else ()
+        if [value.shape[1:] for value in found] != [value.shape[1:] for value in inputs]:
+            raise UnsupportedOperationError(f"{name}: the network takes another course for one image than for several")
+        return found
+
+
+class SecantMode(TorchFunctionMode):
+    """Replace every nonlinear operation on path tensors by its secant rule, or record what it takes in.
+
+    `trace`: filled where `following` is None, read from `position` on elsewhere.
     `following`: see above, [rows] of int64. Operations on other tensors are left alone. An in-place
     operation becomes an ordinary one whose result takes its operand's place from then on.
     """
 
-    def __init__(self, following: Tensor):
+    def __init__(self, trace: Trace, following: Tensor | None = None, position: int = 0):
         super().__init__()
+        self.trace = trace
         self.following = following
+        self.position = position
         self.replaced: dict[int, tuple[Tensor, Tensor]] = {}
 
     def current(self, value: Any) -> Any:
@@ -211,14 +230,14 @@ class SecantMode(TorchFunctionMode):
                 return function(tensor, *rest, **options)
 
             if kind == "clamp" and not any(isinstance(bound, Tensor) for bound in (*rest, *options.values())):
-                return Clamp.apply(operands[0], applied, self.following)
-            return Elementwise.apply(operands[0], applied, kind == "smooth", self.following)
+                return self._rule(name, Clamp, applied, (operands[0],), applied)
+            return self._rule(name, Elementwise, applied, (operands[0],), applied, kind == "smooth")
         if name in ("max_pool2d", "adaptive_max_pool2d"):
             return self._max_pool(name, *args, **kwargs)
         if name in ("mul", "div", "rdiv"):
             return self._mul_or_div(name, args, kwargs)
         if name == "square" or (name in ("pow", "__pow__") and args[1:] == (2,)):
-            return Product.apply(operands[0], operands[0], self.following)
+            return self._rule(name, Product, torch.mul, (operands[0], operands[0]))
         if name in ("dropout", "feature_dropout", "alpha_dropout", "dropout2d"):
             if not _option(args, kwargs, 2, "training", True):
                 return operands[0]
@@ -244,6 +263,17 @@ class SecantMode(TorchFunctionMode):
             f"({', '.join(sorted(ELEMENTWISE))}, max_pool2d, mul, and linear operations)"
         )
 
+    def _rule(
+        self, name: str, rule: Any, plain: Callable[..., Tensor], inputs: tuple[Tensor, ...], *options: Any
+    ) -> Tensor:
+        """Record the inputs and return the plain result; or apply the rule with what was recorded for the end."""
+        if self.following is None:
+            self.trace.values.append(tuple(value.detach() for value in inputs))
+            return plain(*inputs)
+        end = self.trace.at(self.position, inputs, name)
+        self.position += 1
+        return rule.apply(*inputs, *end, *options, self.following)
+
     def _max_pool(
         self,
         name: str,
@@ -258,8 +288,10 @@ class SecantMode(TorchFunctionMode):
         if return_indices:
             raise UnsupportedOperationError(f"{name} that returns indices: no exact rule is known")
         if name == "adaptive_max_pool2d":
-            return AdaptiveMaxPool.apply(tensor, kernel_size, self.following)
-        return MaxPool.apply(tensor, (kernel_size, stride, padding, dilation, ceil_mode), self.following)
+            plain = partial(F.adaptive_max_pool2d, output_size=kernel_size)
+            return self._rule(name, AdaptiveMaxPool, plain, (tensor,), kernel_size)
+        options = (kernel_size, stride, padding, dilation, ceil_mode)
+        return self._rule(name, MaxPool, lambda value: F.max_pool2d(value, *options), (tensor,), options)
 
     def _mul_or_div(self, name: str, args: Any, kwargs: Any) -> Tensor:
         left, right = args[0], args[1] if len(args) > 1 else kwargs["other"]
@@ -270,9 +302,9 @@ class SecantMode(TorchFunctionMode):
                 raise UnsupportedOperationError("div with rounding: no exact rule is known")
             if not _on_path(right):
                 return torch.div(left, right)
-            right = Elementwise.apply(right, torch.reciprocal, True, self.following)
+            right = self._rule(name, Elementwise, torch.reciprocal, (right,), torch.reciprocal, True)
         if _on_path(left) and _on_path(right):
-            return Product.apply(left, right, self.following)
+            return self._rule(name, Product, torch.mul, (left, right))
         return left * right
 
 
