@@ -1,0 +1,96 @@
+"""Against the libraries that people know, where those are right."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from nets import data, small_chain
+from torch import nn
+
+from layershap.explain import explain_layers
+from layershap.explain.shap_engine import explain_layers_with_shap
+
+needs_captum = pytest.mark.skipif(
+    importlib.util.find_spec("captum") is None, reason="captum is a dependency of the benchmarks alone"
+)
+
+
+class Margin(nn.Module):
+    """A chain's margin as a column."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        """Return s_1 - s_0, [N, 1]."""
+        logits = self.model(images)
+        return logits[:, 1:] - logits[:, :1]
+
+
+def test_one_segment_is_shaps_deep_explainer_at_the_input():
+    import shap
+
+    # relu and linear parts alone: where the library's rule is DeepLIFT's
+    model = small_chain(dtype=torch.float32, pool=nn.AvgPool2d)
+    model.layers.insert(0, nn.Identity())
+    model.names = ("input", *model.names)
+    images, references = data(dtype=torch.float32)
+    values = shap.DeepExplainer(Margin(model), references).shap_values(images, check_additivity=False)
+    found = explain_layers(model, images, references, segments=1, keep_features=True)["input"]
+    np.testing.assert_allclose(found.features.numpy(), values[..., 0], rtol=1e-3, atol=1e-5)
+
+
+def test_shaps_sampling_agrees_within_its_own_error():
+    model = small_chain(dtype=torch.float32, activation=nn.SiLU)
+    images, references = data(dtype=torch.float32, count=1)
+    exact = explain_layers(model, images, references, segments=32)
+    state = np.random.get_state()[1].copy()
+    sampled = explain_layers_with_shap(model, images, references, samples=2000, seed=3)
+    assert np.array_equal(state, np.random.get_state()[1])
+    for name in model.names:
+        deviation = (sampled[name].heatmap - exact[name].heatmap).abs()
+        largest = exact[name].heatmap.abs().max()
+        assert float(deviation.mean() / largest) < 0.05
+        assert float(sampled[name].gap.abs() / exact[name].total.abs().clamp(min=0.1)) < 0.5
+        assert sampled[name].heatmap.shape == exact[name].heatmap.shape
+
+
+def test_shap_engine_sampling_error_falls_with_the_samples():
+    model = small_chain(dtype=torch.float32, activation=nn.SiLU)
+    images, references = data(dtype=torch.float32, count=1)
+    exact = explain_layers(model, images, references, segments=32)["conv1"].heatmap
+    error = [
+        float(
+            (explain_layers_with_shap(model, images, references, n, layers=["conv1"])["conv1"].heatmap - exact).norm()
+        )
+        for n in (50, 5000)
+    ]
+    assert error[1] < error[0] / 3
+
+
+def captum_layers(method, model, images, references, steps):
+    from captum import attr
+
+    found = {}
+    for name, layer in zip(model.names, model.layers, strict=True):
+        explainer = getattr(attr, method)(lambda batch: Margin(model)(batch)[:, 0], layer)
+        parts = [
+            explainer.attribute(images, reference[None].expand_as(images), n_steps=steps, method="riemann_middle")
+            for reference in references
+        ]
+        found[name] = sum(part.detach() for part in parts) / len(parts)
+    return found
+
+
+@needs_captum
+@pytest.mark.parametrize(("method", "path"), [("LayerIntegratedGradients", "layer"), ("LayerConductance", "image")])
+def test_many_segments_are_captums_integrals(method, path):
+    model = small_chain(activation=nn.SiLU, pool=nn.AvgPool2d)
+    images, references = data(references=2)
+    expected = captum_layers(method, model, images, references, steps=2000)
+    result = explain_layers(model, images, references, path=path, segments=64, keep_features=True)
+    for name, values in expected.items():
+        error = (result[name].features - values).norm() / values.norm()
+        assert float(error) < 2e-3, name
