@@ -6,8 +6,8 @@
 
 Every row runs in a process of its own, so that its peak memory is its own. `error`: relative L2 distance of the
 heatmaps to a fine reference of the same quantity (this engine, 32 segments, path image or layer), mean over the
-layers; not measured on VGG19, whose fine reference would take an hour. `gap`: the largest |sum - (f(x) - E f)| of any layer, relative to |f(x) - E f|. Rows marked * are measured on
-fewer samples or layers and scaled to the full number: said in the column `measured on`.
+layers; not measured on VGG19, whose fine reference would take an hour. `gap`: the largest |sum - (f(x) - E f)| of any
+layer, relative to |f(x) - E f|. Rows marked * are measured on fewer layers and scaled to all: said in `measured on`.
 """
 
 import json

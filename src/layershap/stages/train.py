@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from layershap import figures, paths, tracking
@@ -17,8 +18,6 @@ from layershap.model.training import train_tail
 from layershap.params import Params, load_params
 from layershap.progress import interactive
 from layershap.runtime import prepare
-
-import pandas as pd  # isort: skip
 
 
 def run() -> None:
