@@ -49,7 +49,7 @@ lint: env  ## ruff and mypy
 	mypy
 
 lock: env  ## write the installed versions to requirements.lock
-	$(BIN)/pip freeze --exclude-editable | sed -E 's/\+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock
+	$(BIN)/pip freeze --exclude-editable --all | sed -E 's/\+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton|pip==|wheel==|captum==)' > requirements.lock
 
 paper: env  ## the paper's setting: Oxford-IIIT Pet, 2000 + 2000, VGG19 (needs a network)
 	dvc exp run -S data.source=oxford_pets -S data.per_class=2000 -S model.backbone=vgg19 \
