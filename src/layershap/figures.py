@@ -75,16 +75,13 @@ def layer_picture(image: np.ndarray, heatmap: np.ndarray, error: np.ndarray, hea
     shown = axes[1].imshow(maps, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
     axes[1].set_title("SHAP values, summed over maps", fontsize=9)
     figure.colorbar(shown, ax=axes[1], shrink=0.8, extend="both")
-    known = errors[np.isfinite(errors)]
-    shown = axes[2].imshow(
-        errors,
-        cmap="viridis",
-        vmin=0,
-        vmax=max(float(known.max()), 1e-12) if known.size else 1.0,
-        interpolation="nearest",
-    )
-    axes[2].set_title("standard error over references", fontsize=9)
-    figure.colorbar(shown, ax=axes[2], shrink=0.8)
+    if np.isfinite(errors).all():
+        limit = max(float(errors.max()), 1e-12)
+        shown = axes[2].imshow(errors, cmap="viridis", vmin=0, vmax=limit, interpolation="nearest")
+        axes[2].set_title("standard error over references", fontsize=9)
+        figure.colorbar(shown, ax=axes[2], shrink=0.8)
+    else:
+        axes[2].text(0.5, 0.5, "one reference:\nno standard error", ha="center", va="center", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
     figure.suptitle(f"{heading}\n{unit} per 1 % of the image's area", fontsize=10)

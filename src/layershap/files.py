@@ -1,5 +1,6 @@
 """Writing files so that a reader sees the old one or the new one, never a part. Imports nothing heavy."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -36,3 +37,9 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hexadecimal digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

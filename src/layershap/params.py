@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -95,10 +95,19 @@ class Explain(_Section):
     engine: Literal["secant", "shap"]
     path: Literal["layer", "image"]
     segments: Annotated[int, Field(ge=1, le=4096)]
+    tolerance: Annotated[float, Field(gt=0, le=10)] | None
+    reference: Literal["images", "mean", "blur"]
     references: Annotated[int, Field(ge=2, le=10_000)]
     output: Literal["margin", "logit", "probability"]
     per_class: Count
     seed: Seed
+
+    @field_validator("tolerance")
+    @classmethod
+    def _secant_only(cls, tolerance: float | None, info: ValidationInfo) -> float | None:
+        if tolerance is not None and info.data.get("engine") == "shap":
+            raise ValueError("must be null with engine shap, which has no segments")
+        return tolerance
 
 
 class Gate(_Section):

@@ -1,6 +1,5 @@
 """MLflow: one run per trained model, joined by the stages after train. The only module that imports mlflow."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -183,12 +182,6 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex: the name of a model."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def serve_ui(port: int) -> None:

@@ -5,7 +5,7 @@ import torch
 from nets import Residual, data, small_chain
 from torch import nn
 
-from layershap.explain import Chain, UnsupportedOperationError, explain_layers
+from layershap.explain import Chain, UnsupportedOperationError, explain_layers, layers
 from layershap.explain.layers import InexactSumError
 from layershap.explain.outputs import output_values
 
@@ -256,11 +256,86 @@ class Liar(nn.Module):
         return x * 2 if x.requires_grad else x
 
 
-def test_a_sum_that_does_not_agree_is_an_error_naming_the_layer():
+def test_a_model_that_answers_otherwise_when_followed_is_an_error():
     model = small_chain()
     model.head.append(Liar())
-    with pytest.raises(InexactSumError, match="layer conv1"):
+    with pytest.raises(InexactSumError, match="when these are followed"):
         explain_layers(model, *data())
+
+
+class Square(torch.autograd.Function):
+    """An operation whose gradient is wrong, and which hides from the mode."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Hidden(nn.Module):
+    """Square as a module."""
+
+    def forward(self, x):
+        """Return x squared."""
+        return Square.apply(x)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_sum_that_does_not_agree_is_an_error_naming_the_layer(path):
+    model = small_chain()
+    model.layers[2].append(Hidden())
+    with pytest.raises(InexactSumError, match="layer conv1"):
+        explain_layers(model, *data(), path=path)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("output", ["margin", "probability"])
+def test_lines_followed_in_pieces_give_the_same(monkeypatch, rows, output):
+    model, (images, references) = small_chain(), data()
+    options = {"path": "image", "segments": 7, "output": output, "keep_features": True}
+    whole = explain_layers(model, images, references, **options)
+    monkeypatch.setattr(layers, "FEWEST_ROWS", rows)
+    monkeypatch.setattr(layers, "IMAGE_ELEMENTS", 1)
+    for name, found in explain_layers(model, images, references, **options).items():
+        torch.testing.assert_close(found.heatmap, whole[name].heatmap, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(found.standard_error, whole[name].standard_error, rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(found.features, whole[name].features, rtol=1e-12, atol=1e-14)
+        assert float(found.gap.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_tolerance_is_kept_against_a_fine_reference(path):
+    model, (images, references) = small_chain(activation=nn.Tanh, pool=nn.AvgPool2d), data()
+    fine = explain_layers(model, images, references, path=path, segments=256)
+    found = explain_layers(model, images, references, path=path, segments=1, tolerance=0.05)
+    for name, layer in found.items():
+        assert 1 < layer.segments < 64
+        assert layer.change <= 0.05
+        truth = fine[name].heatmap.flatten(1)
+        assert float(((layer.heatmap.flatten(1) - truth).norm(dim=1) / truth.norm(dim=1)).max()) < 0.05
+    if path == "image":
+        assert len({layer.segments for layer in found.values()}) == 1
+
+
+def test_a_looser_tolerance_takes_fewer_segments_and_none_changes_nothing():
+    model, given = small_chain(activation=nn.Tanh), data()
+    numbers = [
+        sum(layer.segments for layer in explain_layers(model, *given, segments=1, tolerance=tolerance).values())
+        for tolerance in (0.5, 0.05, 0.005)
+    ]
+    assert numbers == sorted(numbers)
+    assert numbers[0] < numbers[2]
+    plain = explain_layers(model, *given, segments=3)
+    assert {(layer.change, layer.segments) for layer in plain.values()} == {(None, 3)}
+
+
+def test_the_choice_of_segments_ends():
+    found = explain_layers(small_chain(), *data(), segments=128, tolerance=1e-9)
+    assert {layer.segments for layer in found.values()} == {256}
+    assert max(layer.change for layer in found.values()) > 1e-9
 
 
 @pytest.mark.parametrize(
@@ -268,6 +343,7 @@ def test_a_sum_that_does_not_agree_is_an_error_naming_the_layer():
     [
         ({"segments": 0}, "segments.*0"),
         ({"path": "straight"}, "straight"),
+        ({"tolerance": 0.0}, "tolerance.*0"),
         ({"output": "loss"}, "loss"),
         ({"target": 2}, "target.*2"),
         ({"layers": ["conv9"]}, "conv9.*conv1"),

@@ -11,6 +11,16 @@ pytestmark = pytest.mark.slow
 
 models = torchvision.models
 
+# maps of the last feature layer
+WIDTHS = {
+    "vgg19": 512,
+    "resnet18": 512,
+    "mobilenet_v2": 1280,
+    "efficientnet_b0": 1280,
+    "densenet121": 1024,
+    "convnext_tiny": 768,
+}
+
 
 def cut(name: str) -> Chain:
     """Return torchvision's network as a chain of its top-level feature modules."""
@@ -19,11 +29,9 @@ def cut(name: str) -> Chain:
     if name == "resnet18":
         names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
         parts = [(part, network.get_submodule(part)) for part in names]
-        last = 512
     else:
         parts = [(f"features{number}", module) for number, module in enumerate(network.features)]
-        last = {"vgg19": 512, "mobilenet_v2": 1280, "efficientnet_b0": 1280, "densenet121": 1024}[name]
-    head = nn.Sequential(nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(last, 2))
+    head = nn.Sequential(nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[name], 2))
     chain = Chain(parts, head)
     with torch.no_grad():
         # statistics of real data, without which the signal of random weights dies away
@@ -36,7 +44,7 @@ def cut(name: str) -> Chain:
     return chain.eval()
 
 
-@pytest.mark.parametrize("name", ["vgg19", "resnet18", "mobilenet_v2", "efficientnet_b0", "densenet121"])
+@pytest.mark.parametrize("name", WIDTHS)
 @pytest.mark.parametrize("path", ["layer", "image"])
 def test_sums_are_exact_at_every_layer(name, path):
     chain = cut(name)

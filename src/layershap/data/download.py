@@ -1,11 +1,11 @@
 """A verified download that can go on where it stopped. Nothing unverified ever has the final name."""
 
-import hashlib
 from pathlib import Path
 
 import requests
 
 from layershap.errors import InputError
+from layershap.files import file_digest
 from layershap.progress import progress_bar
 
 CHUNK = 1 << 16  # what a broken connection loses at most
@@ -17,7 +17,7 @@ def download(address: str, target: Path, md5: str, timeout: float = 30.0) -> Pat
     `timeout`: seconds without an answer or a byte after which it gives up. Raises InputError naming the address and,
     where they differ, both checksums.
     """
-    if target.is_file() and _md5(target) == md5:
+    if target.is_file() and file_digest(target, "md5") == md5:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
@@ -25,7 +25,7 @@ def download(address: str, target: Path, md5: str, timeout: float = 30.0) -> Pat
         _receive(address, partial, timeout)
     except requests.RequestException as error:
         raise InputError(f"{address}: download failed ({error}); check the network and run again") from None
-    found = _md5(partial)
+    found = file_digest(partial, "md5")
     if found != md5:
         partial.unlink()
         raise InputError(f"{address}: wrong content, checksum {found} instead of {md5}; run again or tell its owner")
@@ -49,8 +49,3 @@ def _receive(address: str, partial: Path, timeout: float) -> None:
             for chunk in answer.iter_content(CHUNK):
                 file.write(chunk)
                 progress.update(len(chunk))
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from layershap.data.images import RefusedImageError, file_digest, pixel_digest, read_image
+from layershap.data.images import RefusedImageError, pixel_digest, read_image
 from layershap.data.sources import SourceImage, class_names
 from layershap.data.tables import class_list
 from layershap.errors import InputError
+from layershap.files import file_digest
 from layershap.progress import progress_bar
 
 COLUMNS = ["path", "label", "target", "group", "probability", "split", "width", "height", "digest", "pixels"]

@@ -73,12 +73,6 @@ def resize(image: Image.Image, size: int) -> Image.Image:
     return ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC, centering=(0.5, 0.5))
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of the file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def pixel_digest(image: Image.Image) -> str:
     """Return the SHA-256 of size and pixels, in hex: equal for the same picture in another file or format."""
     return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes()).hexdigest()

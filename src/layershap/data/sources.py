@@ -12,9 +12,8 @@ import pandas as pd
 from layershap import params as settings
 from layershap.data.download import download
 from layershap.data.images import SUFFIXES
+from layershap.data.tables import SPLITS
 from layershap.errors import InputError
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from layershap import params as settings
+from layershap.data.tables import SPLITS
 from layershap.errors import InputError
-
-SPLITS = ("train", "val", "test")
 
 
 def split_images(images: pd.DataFrame, split: settings.Split) -> pd.DataFrame:

@@ -10,6 +10,8 @@ import pandas as pd
 from layershap import paths
 from layershap.files import replacing
 
+SPLITS = ("train", "val", "test")
+
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write `table` as CSV without its index."""

@@ -9,8 +9,16 @@ Importable alone: needs torch and numpy only (shap where its engine or `to_shap`
 
 from layershap.explain.chain import Chain
 from layershap.explain.layers import explain_layers
-from layershap.explain.references import choose_references
+from layershap.explain.references import blurred_reference, choose_references, mean_reference
 from layershap.explain.result import LayerExplanation
 from layershap.explain.secant import UnsupportedOperationError
 
-__all__ = ["Chain", "LayerExplanation", "UnsupportedOperationError", "choose_references", "explain_layers"]
+__all__ = [
+    "Chain",
+    "LayerExplanation",
+    "UnsupportedOperationError",
+    "blurred_reference",
+    "choose_references",
+    "explain_layers",
+    "mean_reference",
+]

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from layershap.explain.chain import Chain
 from layershap.explain.outputs import Output, choose_targets, output_values
-from layershap.explain.paths import Explained, Followed, Image, at_once, follow_image_path, follow_layer_path
+from layershap.explain.paths import Explained, Followed, Lines, Point, batches, follow_image_path, follow_layer_path
 from layershap.explain.result import LayerExplanation
 from layershap.explain.rules import fused, next_point
 
@@ -18,7 +19,10 @@ Path = Literal["layer", "image"]
 
 REFERENCES_AT_ONCE = 16
 LAYER_ELEMENTS = 2_000_000  # of the layer's features in one batch: large ones stay near the caches
-IMAGE_ELEMENTS = 15_000_000  # of all layers' features in one batch; what is kept takes two to three times as much
+IMAGE_ELEMENTS = 15_000_000  # of all layers' features in one batch; what is kept takes about twice as much
+FEWEST_ROWS = 4  # a batch of the image path has no fewer points: single ones leave the cores idle
+PILOTS = 4  # references on which the number of segments is chosen
+MOST_SEGMENTS = 256  # where the choice of segments ends
 
 
 class InexactSumError(ArithmeticError):
@@ -36,6 +40,7 @@ def explain_layers(
     layers: Sequence[str] | None = None,
     output: Output = "margin",
     keep_features: bool = False,
+    tolerance: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Mapping[str, LayerExplanation]:
     """Return, for each layer, the SHAP value of its features for each image, summed over maps.
@@ -45,41 +50,103 @@ def explain_layers(
     quantity; Banerjee, Chu 2022); `image` draws one in image space, shared by all layers (conductance; Dhamdhere et
     al. 2018). `segments`: pieces of each path; sums are exact for any number. `target`: class explained (default: 1
     of two classes, the predicted one of more). `layers`: names (default: all). `output`: see outputs.output_values.
-    `keep_features`: keep every feature's value, not only their sum over maps. `progress`: called with (done, all).
+    `keep_features`: keep every feature's value, not only their sum over maps. `tolerance`: double the segments until
+    no image's heatmap changes by more than this share of its L2 norm, tried on the first references; each layer has
+    its own number on path `layer`, all have one on path `image`. `progress`: called with (done, all).
 
     The model is used in eval mode and is afterwards as it was. Raises ValueError for arguments that do not fit,
     UnsupportedOperationError for an operation without a rule, InexactSumError where sums do not agree.
     """
-    names = _check(model, images, references, segments, layers, path, output)
+    names = _check(model, images, references, segments, layers, path, output, tolerance)
     indices = [model.names.index(name) for name in names]
     with frozen(model), torch.no_grad():
-        logits = torch.cat([model(part) for part in images.split(REFERENCES_AT_ONCE)])
-        targets = choose_targets(logits, target).tolist()
-        first_reference = model(references[:1])
-        every: list[dict[int, _Sums]] = []
-        f_references = []
-        for number, (image, chosen) in enumerate(zip(images, targets, strict=True), 1):
-            explained = Explained(chosen, output)
-            follow = _layer_path if path == "layer" and segments > 1 else _image_path
-            sums = {index: _Sums(straight=path == "layer", keep_features=keep_features) for index in indices}
-            followed = Image(model, image)
-            # a line without length contributes exactly nothing; batches of another size would round otherwise
-            same = (references == image).flatten(1).all(1)
-            reference_logits = followed.logits.repeat(len(references), 1)
-            if not same.all():
-                reference_logits[~same] = follow(model, followed, references[~same], segments, sums, explained)
-            for index, part in sums.items():
-                part.add_nothing(int(same.sum()), followed.features[index][0])
-            _check_followed(reference_logits[:1], first_reference)
-            f_references.append(output_values(reference_logits, chosen, output))
-            every.append(sums)
+        plain = model(torch.cat([images[:1], references[:1]]))
+        explain = partial(_explain_image, model, path=path, target=target, output=output)
+        numbers, changes = dict.fromkeys(indices, segments), dict.fromkeys(indices)
+        if tolerance is not None:
+            numbers, changes = _choose_segments(explain, images, references[:PILOTS], numbers, path, tolerance)
+        every = []
+        for number, image in enumerate(images, 1):
+            every.append(explain(image, references, numbers, keep_features=keep_features))
+            if number == 1:
+                _check_followed(torch.cat([every[0].logits, every[0].reference_logits[:1]]), plain)
             if progress:
                 progress(number, len(images))
-    f_images = torch.stack([output_values(row, chosen, output) for row, chosen in zip(logits, targets, strict=True)])
     return {
-        name: _finish(name, [sums[index] for sums in every], f_images, torch.stack(f_references), segments)
+        name: _finish(name, [one.sums[index] for one in every], every, output, numbers[index], changes[index])
         for name, index in zip(names, indices, strict=True)
     }
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """One image's sums by layer, its class, its logits [1, classes] and those of its references [J, classes]."""
+
+    sums: "dict[int, _Sums]"
+    target: int
+    logits: Tensor
+    reference_logits: Tensor
+
+
+def _explain_image(
+    model: Chain,
+    image: Tensor,
+    references: Tensor,
+    segments: dict[int, int],
+    *,
+    path: Path,
+    target: int | None,
+    output: Output,
+    keep_features: bool = False,
+) -> _Explained:
+    """Explain the layers that are the keys of `segments`."""
+    end = Point.of(model, image)
+    explained = Explained(int(choose_targets(end.logits, target)), output)
+    sums = {index: _Sums(straight=path == "layer", keep_features=keep_features) for index in segments}
+    # a line without length contributes exactly nothing; batches of another size would round otherwise
+    same = (references == image).flatten(1).all(1)
+    logits = end.logits.repeat(len(references), 1)
+    if not same.all():
+        others = references[~same]
+        # with one segment the lines in a layer's own space and in image space have the same two points
+        shared = {index: sums[index] for index, number in segments.items() if path == "image" or number == 1}
+        single = {index: sums[index] for index in segments if index not in shared}
+        if shared:
+            number = max(segments[index] for index in shared)
+            logits[~same] = _image_path(model, image, end, others, number, shared, explained)
+        if single:
+            logits[~same] = _layer_path(model, end, others, segments, single, explained)
+    for index, part in sums.items():
+        part.add_nothing(int(same.sum()), end.features[index][0])
+    return _Explained(sums, explained.target, end.logits, logits)
+
+
+def _choose_segments(
+    explain: Callable[..., _Explained],
+    images: Tensor,
+    references: Tensor,
+    segments: dict[int, int],
+    path: Path,
+    tolerance: float,
+) -> tuple[dict[int, int], dict[int, Any]]:
+    """Return for each layer the segments at which its heatmaps change by `tolerance` or less, and the change."""
+    chosen, changes = dict(segments), dict[int, Any].fromkeys(segments, torch.inf)
+    before: dict[int, Tensor] = {}
+    left = dict(segments)
+    while left:
+        found = [explain(image, references, left).sums for image in images]
+        maps = {index: torch.stack([torch.stack(sums[index].heatmaps).mean(0) for sums in found]) for index in left}
+        for index, map_ in maps.items():
+            if before:
+                norm = map_.flatten(1).norm(dim=1).clamp(min=torch.finfo(map_.dtype).tiny)
+                changes[index] = float(((map_ - before[index]).flatten(1).norm(dim=1) / norm).max())
+            chosen[index] = left[index]
+        before = maps
+        wrong = [index for index in left if changes[index] > tolerance]
+        if path == "image" and wrong:
+            wrong = list(left)
+        left = {index: left[index] * 2 for index in wrong if left[index] * 2 <= MOST_SEGMENTS}
+    return chosen, changes
 
 
 @dataclass
@@ -103,7 +170,7 @@ class _Sums:
             self.features = _plus(self.features, nothing)
 
     def add(self, found: Followed) -> None:
-        """Take in what a layer made of some lines."""
+        """Take in what a layer made of some lines, or of a piece of one, which comes after the piece behind it."""
         lines, multipliers = found.lines, found.multipliers
         if self.straight:
             # z_b - z_a is (z - z') / K on every segment: only the mean multiplier counts
@@ -112,13 +179,19 @@ class _Sums:
             self.reference = _plus(self.reference, (mean * lines.by_line(found.features)[:, 0]).sum((0, 1)))
         if fused and not self.keep_features and fused.usable(multipliers, found.features):
             tables = lines.following.numpy(), lines.owner.numpy(), lines.count
-            self.heatmaps += list(fused.heatmaps(multipliers, found.features, found.end, *tables))
+            self._add_heatmaps(lines, fused.heatmaps(multipliers, found.features, found.end, *tables))
             return
         step = next_point(found.features, found.end, lines.following) - found.features
         values = lines.by_line(multipliers * step).sum(1)
-        self.heatmaps += list(values.sum(1))
+        self._add_heatmaps(lines, values.sum(1))
         if self.keep_features:
             self.features = _plus(self.features, values.sum(0))
+
+    def _add_heatmaps(self, lines: Lines, values: Tensor) -> None:
+        if lines.last == lines.segments:
+            self.heatmaps += list(values)
+        else:
+            self.heatmaps[-1] = self.heatmaps[-1] + values[0]
 
 
 def _plus(total: Tensor | None, value: Tensor) -> Tensor:
@@ -126,23 +199,34 @@ def _plus(total: Tensor | None, value: Tensor) -> Tensor:
 
 
 def _image_path(
-    model: Chain, image: Image, references: Tensor, segments: int, sums: dict[int, _Sums], explained: Explained
+    model: Chain,
+    image: Tensor,
+    point: Point,
+    references: Tensor,
+    segments: int,
+    sums: dict[int, _Sums],
+    explained: Explained,
 ) -> Tensor:
-    """Fill `sums` from lines in image space; return the references' logits.
-
-    With one segment the lines in every layer's own space have the same two points.
-    """
+    """Fill `sums` from lines in image space; return the references' logits."""
     logits = []
-    for part in at_once(references, image.elements(), segments, IMAGE_ELEMENTS):
-        followed, found = follow_image_path(model, image, part, segments, list(sums), explained)
-        for layer in followed:
-            sums[layer.layer].add(layer)
+    take = {index: part.add for index, part in sums.items()}
+    rows = max(FEWEST_ROWS, IMAGE_ELEMENTS // point.elements())
+    for part, pieces in batches(references, segments, rows):
+        end = point
+        for first, last in pieces:
+            lines = Lines(part, image, segments, first, last)
+            end, found = follow_image_path(model, end, lines, explained, take)
         logits.append(found)
     return torch.cat(logits)
 
 
 def _layer_path(
-    model: Chain, image: Image, references: Tensor, segments: int, sums: dict[int, _Sums], explained: Explained
+    model: Chain,
+    point: Point,
+    references: Tensor,
+    segments: dict[int, int],
+    sums: dict[int, _Sums],
+    explained: Explained,
 ) -> Tensor:
     """Fill `sums` from lines in each layer's own space; return the references' logits."""
     logits = []
@@ -150,14 +234,19 @@ def _layer_path(
         for index, layer in enumerate(model.layers):
             features = layer(features)
             if index in sums:
-                for part in at_once(features, features[0].numel(), segments, LAYER_ELEMENTS):
-                    sums[index].add(follow_layer_path(model, image, part, index, segments, explained))
+                rows = LAYER_ELEMENTS // features[0].numel()
+                for part in features.split(max(1, rows // segments[index])):
+                    sums[index].add(follow_layer_path(model, point, part, index, segments[index], explained))
         logits.append(model.head(features))
     return torch.cat(logits)
 
 
-def _finish(name: str, parts: list[_Sums], f_images: Tensor, f_references: Tensor, segments: int) -> LayerExplanation:
+def _finish(
+    name: str, parts: list[_Sums], every: list[_Explained], output: Output, segments: int, change: float | None
+) -> LayerExplanation:
     """Turn the sums over J references into means, errors and gaps; refuse sums that do not agree."""
+    f_images = torch.stack([output_values(one.logits[0], one.target, output) for one in every])
+    f_references = torch.stack([output_values(one.reference_logits, one.target, output) for one in every])
     single = torch.stack([torch.stack(part.heatmaps) for part in parts])
     count = single.shape[1]
     heatmap = single.mean(1)
@@ -173,7 +262,7 @@ def _finish(name: str, parts: list[_Sums], f_images: Tensor, f_references: Tenso
         reference = torch.stack([part.reference / count for part in parts if part.reference is not None])
     if parts[0].keep_features:
         features = torch.stack([part.features / count for part in parts if part.features is not None])
-    return LayerExplanation(heatmap, standard_error, own, reference, total, gap, expected, features, segments)
+    return LayerExplanation(heatmap, standard_error, own, reference, total, gap, expected, features, segments, change)
 
 
 def _check_followed(found: Tensor, expected: Tensor) -> None:
@@ -181,7 +270,8 @@ def _check_followed(found: Tensor, expected: Tensor) -> None:
     tolerance = 1e-3 if found.dtype == torch.float32 else 1e-8
     if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
         raise InexactSumError(
-            f"the model gives {expected.tolist()} for a reference, but {found.tolist()} when it is followed: "
+            f"the model gives {expected.tolist()} for an image and a reference, but {found.tolist()} when these are "
+            f"followed: "
             f"one of its layers does not treat every image of a batch alike"
         )
 
@@ -207,6 +297,7 @@ def _check(
     layers: Sequence[str] | None,
     path: str,
     output: str,
+    tolerance: float | None,
 ) -> list[str]:
     if not isinstance(model, Chain):
         raise ValueError(f"model must be a Chain(layers, head), not {type(model).__name__}")
@@ -222,6 +313,8 @@ def _check(
         )
     if segments < 1:
         raise ValueError(f"segments must be at least 1, not {segments}")
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(f"tolerance must be above 0, not {tolerance}")
     if path not in ("layer", "image"):
         raise ValueError(f"path must be 'layer' or 'image', not {path!r}")
     if output not in ("margin", "logit", "probability"):

@@ -1,7 +1,8 @@
 """Straight lines from references to one image, followed through a chain: features and multipliers of every segment."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -19,28 +20,34 @@ class Explained:
     output: Output
 
 
-class Image:
-    """One image followed through the chain once: what every layer and every nonlinear operation makes of it.
+@dataclass(frozen=True)
+class Point:
+    """What a chain makes of one image, the point in which lines end.
 
-    image [3, H, W]; features: of each layer, [1, C, H, W]; positions: number of nonlinear operations before each layer;
-    logits [1, classes].
+    features: of each layer, [1, C, H, W]; trace: what every nonlinear operation takes in; positions: number of these
+    operations before each layer, and before the head; logits [1, classes].
     """
 
-    def __init__(self, model: Chain, image: Tensor):
-        self.image = image
-        self.trace = Trace()
+    features: list[Tensor]
+    trace: Trace
+    positions: list[int]
+    logits: Tensor
+
+    @classmethod
+    def of(cls, model: Chain, image: Tensor) -> "Point":
+        """Follow `image` [3, H, W] through the chain."""
+        trace = Trace()
         features: list[Tensor] = []
-        self.positions: list[int] = []
-        with torch.enable_grad(), SecantMode(self.trace) as mode:
+        positions: list[int] = []
+        with torch.enable_grad(), SecantMode(trace) as mode:
             tensor = image[None].clone().requires_grad_()
             for layer in model.layers:
-                self.positions.append(len(self.trace.values))
+                positions.append(len(trace.values))
                 tensor = mode.current(layer(tensor))
                 features.append(tensor)
-            self.positions.append(len(self.trace.values))
+            positions.append(len(trace.values))
             logits = mode.current(model.head(tensor))
-        self.features = [tensor.detach() for tensor in features]
-        self.logits = logits.detach()
+        return cls([tensor.detach() for tensor in features], trace, positions, logits.detach())
 
     def elements(self) -> int:
         """Return how many numbers all layers put out."""
@@ -48,29 +55,32 @@ class Image:
 
 
 class Lines:
-    """The points of straight lines from `references` [J, ...] to `end` [...], each but its end, in `segments` pieces.
+    """The points of straight lines from `references` [J, ...] to `end` [...], cut into `segments`.
 
-    points [J * segments, ...]; following, owner [J * segments]: see secant.py; the line that a point belongs to.
+    Of each line the points from number `first` up to, not including, `last` (default: its end): points [rows, ...];
+    following, owner [rows]: see secant.py; the line that a point belongs to.
     """
 
-    def __init__(self, references: Tensor, end: Tensor, segments: int):
-        self.count, self.segments = len(references), segments
-        share = torch.arange(segments, dtype=end.dtype, device=end.device) / segments
+    def __init__(self, references: Tensor, end: Tensor, segments: int, first: int = 0, last: int | None = None):
+        self.last = segments if last is None else last
+        self.count, self.segments, self.first = len(references), segments, first
+        self.each = self.last - first
+        share = torch.arange(first, self.last, dtype=end.dtype, device=end.device) / segments
         share = share.view(1, -1, *([1] * end.dim()))
         # a + t (b - a): exactly a for t = 0, and constant where a = b
         self.points = (references[:, None] + share * (end - references)[:, None]).flatten(0, 1)
-        rows = torch.arange(self.count * segments, device=end.device)
-        self.following = torch.where(rows % segments == segments - 1, self.count * segments, rows + 1)
-        self.owner = rows // segments
+        rows = torch.arange(self.count * self.each, device=end.device)
+        self.following = torch.where(rows % self.each == self.each - 1, len(rows), rows + 1)
+        self.owner = rows // self.each
 
     def by_line(self, rows: Tensor) -> Tensor:
-        """Return rows as [lines, segments, ...]."""
-        return rows.unflatten(0, (self.count, self.segments))
+        """Return rows as [lines, points of a line, ...]."""
+        return rows.unflatten(0, (self.count, self.each))
 
 
 @dataclass(frozen=True)
 class Followed:
-    """A layer on some lines: features and multipliers [rows, C, H, W], the image's features `end` [1, C, H, W]."""
+    """A layer on some lines: features, multipliers [rows, C, H, W]; `end` [1, C, H, W]: where the lines end."""
 
     layer: int
     lines: Lines
@@ -80,31 +90,45 @@ class Followed:
 
 
 def follow_image_path(
-    model: Chain, image: Image, references: Tensor, segments: int, layers: list[int], explained: Explained
-) -> tuple[list[Followed], Tensor]:
-    """Follow lines in image space; return what each of `layers` makes of them, and the references' logits.
+    model: Chain, end: Point, lines: Lines, explained: Explained, take: Mapping[int, Callable[[Followed], None]]
+) -> tuple[Point, Tensor]:
+    """Follow lines in image space to `end`; give what a layer makes of them to its function in `take`.
 
-    One pass forward and one back for all layers.
+    One pass forward and one back for all layers; a layer's multipliers are not kept once they are taken. Returns the
+    first point of the first line and the logits at the first point of every line.
     """
-    lines = Lines(references, image.image, segments)
-    kept: dict[int, Tensor] = {}
-    with torch.enable_grad(), SecantMode(image.trace, lines.following) as mode:
+    first = Trace()
+    with torch.enable_grad(), SecantMode(end.trace, lines.following, first=first if lines.first else None) as mode:
         tensor = lines.points.requires_grad_()
-        for index, layer in enumerate(model.layers):
+        outputs = []
+        for layer in model.layers:
             tensor = mode.current(layer(tensor))
-            if index in layers:
-                kept[index] = tensor
+            outputs.append(tensor)
         logits = mode.current(model.head(tensor))
-    multipliers = torch.autograd.grad(logits, list(kept.values()), _seed(logits, image, lines, explained))
-    followed = [
-        Followed(index, lines, features.detach(), found, image.features[index])
-        for (index, features), found in zip(kept.items(), multipliers, strict=True)
-    ]
-    return followed, lines.by_line(logits.detach())[:, 0]
+    start = [output.detach()[:1].clone() for output in outputs] if lines.first else []
+    lowest, *others = sorted(take)
+    for index in others:
+        outputs[index].register_hook(_taker(take[index], index, lines, outputs[index].detach(), end.features[index]))
+    leaf, found = outputs[lowest], logits.detach()
+    del tensor, outputs
+    (multipliers,) = torch.autograd.grad(logits, leaf, _seed(found, end, lines, explained))
+    take[lowest](Followed(lowest, lines, leaf.detach(), multipliers, end.features[lowest]))
+    return Point(start, first, end.positions, found[:1]), lines.by_line(found)[:, 0]
+
+
+def _taker(
+    take: Callable[[Followed], None], index: int, lines: Lines, features: Tensor, end: Tensor
+) -> Callable[[Tensor], None]:
+    held = [features]  # emptied at use, so that memory is free for the layers below
+
+    def hook(multipliers: Tensor) -> None:
+        take(Followed(index, lines, held.pop(), multipliers, end))
+
+    return hook
 
 
 def follow_layer_path(
-    model: Chain, image: Image, features: Tensor, layer: int, segments: int, explained: Explained
+    model: Chain, image: Point, features: Tensor, layer: int, segments: int, explained: Explained
 ) -> Followed:
     """Follow lines from the references' `features` of a layer to the image's, through the tail of the network."""
     end = image.features[layer]
@@ -114,16 +138,20 @@ def follow_layer_path(
         for module in model.layers[layer + 1 :]:
             tensor = mode.current(module(tensor))
         logits = mode.current(model.head(tensor))
-    (multipliers,) = torch.autograd.grad(logits, leaf, _seed(logits, image, lines, explained))
+    (multipliers,) = torch.autograd.grad(logits, leaf, _seed(logits.detach(), image, lines, explained))
     return Followed(layer, lines, leaf.detach(), multipliers, end)
 
 
-def at_once(references: Tensor, elements: int, segments: int, budget: int) -> Iterator[Tensor]:
-    """Yield the references, so many at once that all points of `elements` numbers each stay within `budget`."""
-    yield from references.split(max(1, budget // (elements * segments)))
+def batches(references: Tensor, segments: int, rows: int) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
+    """Yield some references and the pieces (first, last) of their lines to follow at once, about `rows` points.
+
+    Where a line has more points than `rows`, it is followed alone and in pieces, from its end to its beginning.
+    """
+    for part in references.split(max(1, rows // segments)):
+        edges = [*range(segments, 0, -min(rows, segments)), 0]
+        yield part, [(first, last) for last, first in pairwise(edges)]
 
 
-def _seed(logits: Tensor, image: Image, lines: Lines, explained: Explained) -> Tensor:
-    start = logits.detach()
-    end = torch.cat([start, image.logits])[lines.following]
-    return output_multipliers(start, end, explained.target, explained.output).contiguous()
+def _seed(logits: Tensor, end: Point, lines: Lines, explained: Explained) -> Tensor:
+    after = torch.cat([logits, end.logits])[lines.following]
+    return output_multipliers(logits, after, explained.target, explained.output).contiguous()

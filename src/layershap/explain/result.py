@@ -15,6 +15,7 @@ class LayerExplanation:
     heatmap = own - reference into E[m z] and E[m z'] (path `layer`; None on path `image`, whose course in the layer
     is not straight). total [N]: sum of the heatmap. gap [N]: total - (f(x) - mean_j f(x'_j)), 0 up to rounding.
     expected [N]: mean_j f(x'_j). features [N, C, H, W]: the single values, or None. segments: pieces of each path.
+    change: largest relative change of a heatmap from half as many, where they were chosen by a tolerance.
     """
 
     heatmap: Tensor
@@ -26,6 +27,7 @@ class LayerExplanation:
     expected: Tensor
     features: Tensor | None
     segments: int
+    change: float | None = None
 
     def to_shap(self) -> Any:
         """Return a shap.Explanation: the features' values if they were kept, else those of the heatmap's pixels."""

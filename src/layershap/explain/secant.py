@@ -178,15 +178,17 @@ class SecantMode(TorchFunctionMode):
     """Replace every nonlinear operation on path tensors by its secant rule, or record what it takes in.
 
     `trace`: filled where `following` is None, read from `position` on elsewhere.
-    `following`: see above, [rows] of int64. Operations on other tensors are left alone. An in-place
-    operation becomes an ordinary one whose result takes its operand's place from then on.
+    `following`: see above, [rows] of int64. `first`: is filled with what the first row takes in. Operations on other
+    tensors are left alone. An in-place operation becomes an ordinary one whose result takes its operand's place from
+    then on.
     """
 
-    def __init__(self, trace: Trace, following: Tensor | None = None, position: int = 0):
+    def __init__(self, trace: Trace, following: Tensor | None = None, position: int = 0, first: Trace | None = None):
         super().__init__()
         self.trace = trace
         self.following = following
         self.position = position
+        self.first = first
         self.replaced: dict[int, tuple[Tensor, Tensor]] = {}
 
     def current(self, value: Any) -> Any:
@@ -246,6 +248,8 @@ class SecantMode(TorchFunctionMode):
             if not _option(args, kwargs, 5, "training", False):
                 return func(*args, **kwargs)
             raise UnsupportedOperationError("batch_norm while training mixes the images of a batch: use model.eval()")
+        if name == "layer_norm":
+            return self._layer_norm(*args, **kwargs)
         if name == "interpolate" and kwargs.get("mode", "nearest") not in (
             "nearest",
             "bilinear",
@@ -272,6 +276,8 @@ class SecantMode(TorchFunctionMode):
             return plain(*inputs)
         end = self.trace.at(self.position, inputs, name)
         self.position += 1
+        if self.first is not None:
+            self.first.values.append(tuple(value.detach()[:1].clone() for value in inputs))
         return rule.apply(*inputs, *end, *options, self.following)
 
     def _max_pool(
@@ -292,6 +298,22 @@ class SecantMode(TorchFunctionMode):
             return self._rule(name, AdaptiveMaxPool, plain, (tensor,), kernel_size)
         options = (kernel_size, stride, padding, dilation, ceil_mode)
         return self._rule(name, MaxPool, lambda value: F.max_pool2d(value, *options), (tensor,), options)
+
+    def _layer_norm(
+        self,
+        tensor: Tensor,
+        shape: Any,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """Take layer_norm apart into operations that have rules."""
+        axes = tuple(range(-len(shape), 0))
+        with self:
+            centred = tensor - tensor.mean(axes, keepdim=True)
+            result = centred * torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
+            result = result if weight is None else result * weight
+            return result if bias is None else result + bias
 
     def _mul_or_div(self, name: str, args: Any, kwargs: Any) -> Tensor:
         left, right = args[0], args[1] if len(args) > 1 else kwargs["other"]

@@ -13,7 +13,7 @@ from layershap.data.features import FeatureCache, batches, load_batch
 from layershap.data.tables import Dataset, write_table
 from layershap.evaluation import evaluate_predictions, reliability_curve
 from layershap.explain.chain import Chain
-from layershap.files import replacing, write_json
+from layershap.files import file_digest, replacing, write_json
 from layershap.model.classifier import Description, boundary, load_classifier
 from layershap.params import load_params
 from layershap.runtime import prepare
@@ -49,7 +49,7 @@ def run() -> None:
         figures.save(worst_mistakes(dataset, rows, table, params.evaluate.mistakes), partial / "mistakes.png")
     write_json(paths.EVALUATE_METRICS, numbers)
 
-    run = tracking.join_run(tracking.digest(paths.MODEL_WEIGHTS))
+    run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
     run.log_metrics({"test": numbers})
     run.log_metrics({key: numbers[key] for key in ("accuracy", "accuracy_low", "accuracy_high")})
     run.log_artifacts(paths.EVALUATE_PICTURES, "plots")

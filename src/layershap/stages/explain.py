@@ -8,11 +8,18 @@ import pandas as pd
 import torch
 
 from layershap import figures, paths, tracking
-from layershap.data.features import load_batch
+from layershap.data.features import batches, load_batch
 from layershap.data.tables import Dataset, read_table, write_table
-from layershap.explain import Chain, LayerExplanation, choose_references, explain_layers
+from layershap.explain import (
+    Chain,
+    LayerExplanation,
+    blurred_reference,
+    choose_references,
+    explain_layers,
+    mean_reference,
+)
 from layershap.explain.shap_engine import explain_layers_with_shap
-from layershap.files import replacing, write_json
+from layershap.files import file_digest, replacing, write_json
 from layershap.model.classifier import FIRST_FEATURE_LAYER, Description, load_classifier
 from layershap.params import Explain, load_params
 from layershap.progress import progress_bar
@@ -26,15 +33,14 @@ def run() -> None:
     settings = params.explain
     dataset = Dataset.read()
     model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
-    train = dataset.rows("train")
-    chosen = train[choose_references(dataset.targets[train].tolist(), settings.references, settings.seed)]
-    references = load_batch([dataset.paths[row] for row in chosen], description.image_size)
+    used, shared = shared_references(dataset, settings, description.image_size)
     table = choose_images(dataset, settings.per_class)
     rows: list[dict[str, Any]] = []
     curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     with replacing(paths.EXPLANATIONS) as partial:
         for decision in progress_bar(table.to_dict("records"), desc="explain", unit="image"):
             image = load_batch([paths.RAW / decision["path"]], description.image_size)
+            references = blurred_reference(image) if shared is None else shared
             result = explain_one(model, image, references, settings)
             name = picture_name(decision["path"])
             write_pictures(partial, name, decision, image[0], result, description, settings)
@@ -46,25 +52,38 @@ def run() -> None:
             )
         numbers = [row["layer"] for row in found]
         figures.save(figures.layers_curve(curves, numbers, unit(settings, description)), partial / "layers.png")
-        write_table(partial / "references.csv", dataset.images.iloc[chosen][["path", "label"]])
+        write_table(partial / "references.csv", dataset.images.iloc[used][["path", "label"]])
     layers = pd.DataFrame(rows)
     write_table(paths.LAYERS_TABLE, layers)
     summary = {
         "images": len(table),
         "layers": len(numbers),
-        "references": settings.references,
+        "references": 1 if shared is None else len(shared),
+        "segments": int(layers["segments"].max()),
         "largest_gap": float(layers["gap"].abs().max()),
         "largest_relative_gap": float((layers["gap"].abs() / layers["change"].abs().clip(lower=1e-6)).max()),
     }
     write_json(paths.EXPLAIN_METRICS, summary)
 
-    run = tracking.join_run(tracking.digest(paths.MODEL_WEIGHTS))
+    run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
     run.log_metrics({"explain": summary})
     for layer, part in layers.groupby("layer"):
-        means = {f"layer.{name}": float(part[name].mean()) for name in ("positive", "negative", "error_share")}
-        run.log_metrics(means, step=int(layer))
+        known = [name for name in ("positive", "negative", "error_share") if part[name].notna().all()]
+        run.log_metrics({f"layer.{name}": float(part[name].mean()) for name in known}, step=int(layer))
     run.log_artifacts(paths.EXPLANATIONS, "explanations")
     print(f"{len(table)} images, {len(numbers)} layers each; contact sheets are in {paths.CONTACT_SHEETS}")
+
+
+def shared_references(dataset: Dataset, settings: Explain, size: int) -> tuple[np.ndarray, torch.Tensor | None]:
+    """Return the rows of the training images used, and the references [J, 3, H, W]; None: each image has its own."""
+    train = dataset.rows("train")
+    if settings.reference == "blur":
+        return train[:0], None
+    if settings.reference == "mean":
+        images = [dataset.paths[row] for row in train]
+        return train, mean_reference(load_batch(images[rows], size) for rows in batches(len(images), 64, "mean"))
+    chosen = train[choose_references(dataset.targets[train].tolist(), settings.references, settings.seed)]
+    return chosen, load_batch([dataset.paths[row] for row in chosen], size)
 
 
 def choose_images(dataset: Dataset, per_class: int) -> pd.DataFrame:
@@ -84,12 +103,13 @@ def explain_one(
 ) -> dict[str, LayerExplanation]:
     """Explain one image [1, 3, H, W] with the engine of the settings."""
     if settings.engine == "shap":
-        samples = settings.references * settings.segments
+        samples = len(references) * settings.segments
         return dict(explain_layers_with_shap(model, image, references, samples, settings.output, settings.seed))
     options: dict[str, Any] = {
         "path": settings.path,
         "segments": settings.segments,
         "output": settings.output,
+        "tolerance": settings.tolerance,
     }
     return dict(explain_layers(model, image, references, **options))
 
@@ -139,11 +159,16 @@ def write_pictures(
             arrays[f"{number:02d}_{layer}_own"] = found.own[0].numpy()
             arrays[f"{number:02d}_{layer}_reference"] = found.reference[0].numpy()
     total, expected = float(found.total[0]), float(found.expected[0])
+    compared = {
+        "images": f"mean of {settings.references} references",
+        "mean": "the mean training image",
+        "blur": "the image blurred",
+    }[settings.reference]
     sure = decision[f"p_{decision['predicted']}"]
     heading = (
         f"{name}: {decision['label']}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for "
-        f"{decision['predicted']} ({sure:.0%} sure)\n{units}: {total + expected:.3f} = {expected:.3f} (mean of "
-        f"{settings.references} references) {total:+.3f} (sum of every map)"
+        f"{decision['predicted']} ({sure:.0%} sure)\n{units}: {total + expected:.3f} = {expected:.3f} "
+        f"({compared}) {total:+.3f} (sum of every map)"
     )
     sheet = figures.contact_sheet(shown, heatmaps, titles, heading, units)
     figures.save(sheet, folder / paths.CONTACT_SHEETS.name / f"{name}.png")
@@ -165,8 +190,9 @@ def layer_numbers(name: str, result: dict[str, LayerExplanation]) -> list[dict[s
                 "gap": float(found.gap[0]),
                 "positive": float(heatmap.clamp(min=0).sum()),
                 "negative": float(heatmap.clamp(max=0).sum()),
-                # how large the error is beside the map itself
+                # how large the error is beside the map itself; one reference tells nothing of it
                 "error_share": float(error.norm() / heatmap.norm().clamp(min=1e-12)),
+                "segments": found.segments,
             }
         )
     return rows

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from layershap import paths
 from layershap.errors import InputError
-from layershap.files import read_json, write_json
+from layershap.files import file_digest, read_json, write_json
 from layershap.gate import EXIT_CODES, Verdict, decide, make_baseline
 from layershap.params import load_params
 
@@ -16,7 +16,7 @@ def run() -> None:
     verdict = judge()
     from layershap import tracking
 
-    run = tracking.join_run(tracking.digest(paths.MODEL_WEIGHTS))
+    run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
     run.set_tags({"layershap.gate": verdict.verdict})
     run.log_artifacts(paths.GATE_VERDICT, "gate")
 

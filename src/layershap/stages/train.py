@@ -12,7 +12,7 @@ from layershap import figures, paths, tracking
 from layershap.data.datamodule import FeatureDataModule, Labels
 from layershap.data.features import FeatureCache
 from layershap.data.tables import Dataset, write_table
-from layershap.files import read_json, remove, write_json
+from layershap.files import file_digest, read_json, remove, write_json
 from layershap.model.classifier import Description, boundary, build_classifier, layer_table, save_classifier
 from layershap.model.training import train_tail
 from layershap.params import Params, load_params
@@ -61,7 +61,7 @@ def run() -> None:
     write_json(paths.TRAIN_METRICS, numbers)
     save_classifier(model, description, paths.MODEL_WEIGHTS, paths.MODEL_CARD)
 
-    run.set_tags({tracking.MODEL_TAG: tracking.digest(paths.MODEL_WEIGHTS)})
+    run.set_tags({tracking.MODEL_TAG: file_digest(paths.MODEL_WEIGHTS)})
     run.log_metrics({"train": numbers})
     run.log_artifacts(paths.MODEL_CARD, "model_description")
     run.log_artifacts(paths.SPLIT_TABLE, "data")
