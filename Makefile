@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean
+.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep deps
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,12 +48,20 @@ lint: env  ## ruff and mypy
 	ruff format --check .
 	mypy
 
+deps: env  ## write the modules that each stage imports into dvc.yaml
+	python tests/imports.py
+
 lock: env  ## write the installed versions to requirements.lock
 	$(BIN)/pip freeze --exclude-editable --all | sed -E 's/\+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton|pip==|wheel==|captum==)' > requirements.lock
+
+SWEEP ?= train.learning_rate=0.00002 train.learning_rate=0.0002 head.hidden=[256] head.hidden=[]
+sweep: env  ## one experiment for each setting in SWEEP, one after the other, none in the other's way
+	@for setting in $(SWEEP); do echo "== $$setting"; dvc exp run --temp -S "$$setting" || exit $$?; done
+	dvc exp show --only-changed --drop '.*\.py|metrics/.*|data/.*|plots/.*|models.*|explanations.*|baseline' --sort-by accuracy --sort-order desc --no-pager
 
 paper: env  ## the paper's setting: Oxford-IIIT Pet, 2000 + 2000, VGG19 (needs a network)
 	dvc exp run -S data.source=oxford_pets -S data.per_class=2000 -S model.backbone=vgg19 \
 		-S explain.per_class=8
 
 clean:  ## remove the environment and everything that a run wrote, but not the MLflow store
-	rm -rf .venv build src/*.egg-info work data/raw data/features data/*.csv models explanations plots/evaluate
+	rm -rf .venv build src/*.egg-info work data/raw data/features data/*.csv models explanations reports plots/evaluate

@@ -181,6 +181,8 @@ def rows(network: str) -> dict[str, Callable[[Chain, Tensor, Tensor], tuple[Maps
     )
     found[f"shap (tails), {samples} samples (path layer)"] = shap_tails(samples, every)
     found[f"shap (tails), {samples * 4} samples (path layer)"] = shap_tails(samples * 4, every)
+    if network != "vgg19":
+        found[f"shap (tails), {samples * 16} samples (path layer)"] = shap_tails(samples * 16, every)
     return found
 
 

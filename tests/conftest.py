@@ -38,3 +38,16 @@ def write_classes(root: Path, rng, names=("disc", "square"), count=24, size=48) 
         for index in range(count):
             draw_image(rng, number, size).save(root / name / f"{index:03d}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def tracked(tmp_path_factory):
+    """Return a small project that ran once with real DVC and a real SQLite store, and whose model passed the gate."""
+    from project import Project
+
+    project = Project(tmp_path_factory.mktemp("tracked"), np.random.default_rng(0))
+    project.change("gate.min_accuracy", 0.0)
+    project.run("dvc", "repro")
+    project.run("layershap", "baseline")
+    project.run("dvc", "repro")
+    return project

@@ -1,9 +1,15 @@
-"""Which modules of the package a module imports, directly and through others, read from the source."""
+"""Which modules of the package a module imports, directly and through others, read from the source.
+
+python tests/imports.py      # write the modules that each stage imports into dvc.yaml (make deps)
+"""
 
 import ast
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 SOURCE = Path(__file__).parents[1] / "src"
+LOADED_BY_MLFLOW = {"train": "layershap.served_model"}  # not imported, but logged with the model
 
 
 def module_file(name: str) -> Path | None:
@@ -39,3 +45,25 @@ def modules_used(name: str) -> set[str]:
         waiting += sorted(imported_names(path))
         waiting += [current.rpartition(".")[0]] if "." in current else []
     return {path.relative_to(SOURCE.parent).as_posix() for path in found}
+
+
+def modules_of_stage(stage: str) -> set[str]:
+    """Return the files that the outcome of a stage depends on."""
+    found = modules_used(f"layershap.stages.{stage}")
+    return found | modules_used(LOADED_BY_MLFLOW[stage]) if stage in LOADED_BY_MLFLOW else found
+
+
+def write_dependencies(pipeline: Path) -> None:
+    """Replace the dependencies below src/ of every stage of a dvc.yaml by the modules that it imports."""
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 120
+    content = yaml.load(pipeline)
+    for name, stage in content["stages"].items():
+        others = [path for path in stage["deps"] if not path.endswith(".py")]
+        stage["deps"] = others + sorted(modules_of_stage(name))
+    yaml.dump(content, pipeline)
+
+
+if __name__ == "__main__":
+    write_dependencies(SOURCE.parent / "dvc.yaml")

@@ -79,6 +79,10 @@ class Project:
         client = MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
         return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
 
+    def artifact(self, run, name: str) -> Path:
+        """Return the file of an artifact of a run."""
+        return self.root / "mlartifacts" / run.info.run_id / "artifacts" / name
+
     def artifacts(self, run) -> set[str]:
         """Return the paths of a run's artifacts."""
         root = self.root / "mlartifacts" / run.info.run_id / "artifacts"

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import REPOSITORY
-from imports import SOURCE, modules_used
+from imports import SOURCE, modules_of_stage, modules_used
 
 STAGES = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe").load(REPOSITORY / "params.yaml")
@@ -29,30 +29,31 @@ def params_read(stage: str) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_imported_module_is_a_dependency(stage):
-    listed = {path for path in STAGES[stage]["deps"] if path.startswith("src/")}
-    assert listed == modules_used(f"layershap.stages.{stage}")
+    listed = {path for path in STAGES[stage]["deps"] if path.endswith(".py")}
+    assert listed == modules_of_stage(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_setting_read_is_a_parameter(stage):
-    assert params_read(stage) <= set(STAGES[stage]["params"])
+    if "params.yaml" not in STAGES[stage]["deps"]:
+        assert params_read(stage) <= set(STAGES[stage]["params"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_parameters_are_leaf_keys_that_exist(stage):
-    for name in STAGES[stage]["params"]:
+    for name in STAGES[stage].get("params", []):
         section, key = name.split(".")
         assert not isinstance(PARAMS[section][key], dict)
 
 
-def test_only_tracking_imports_mlflow():
+def test_only_tracking_and_what_mlflow_loads_import_mlflow():
     users = set()
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             users |= {path.name for name in names if name.partition(".")[0] == "mlflow"}
-    assert users == {"tracking.py"}
+    assert users == {"tracking.py", "served_model.py"}
 
 
 def test_the_numeric_core_stands_alone():

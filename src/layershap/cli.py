@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,8 +11,9 @@ import click
 
 from layershap import __version__, paths
 from layershap.errors import UserError
+from layershap.lock import only_one
 
-STAGES = ("fetch", "split", "extract", "train", "evaluate", "explain")
+STAGES = ("fetch", "split", "extract", "train", "evaluate", "report")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,7 +32,8 @@ def _add_stage(name: str) -> None:
 
         # all settings are checked before any work, and before anything slow is imported
         load_params()
-        import_module(module).run()
+        with only_one(name):
+            import_module(module).run()
 
 
 for _name in STAGES:
@@ -38,14 +41,45 @@ for _name in STAGES:
 
 
 @cli.command()
+@click.argument("images", nargs=-1, type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
+@click.option("--layer", "layers", multiple=True, help="Name or number of a layer; several times for several.")
+@click.option("--out", default="explained", show_default=True, type=click.Path(file_okay=False, path_type=Path))
+def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> None:
+    """Run the stage explain; or explain the given IMAGES with the trained model and draw their contact sheets."""
+    from layershap.params import load_params
+
+    load_params()
+    if images:
+        from layershap.explain_files import explain_files
+
+        explain_files(images, layers, out)
+    else:
+        with only_one("explain"):
+            import_module("layershap.stages.explain").run()
+
+
+@cli.command()
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting; without a value it is left.")
+def repro(settings: tuple[str, ...]) -> None:
+    """Run the pipeline with some settings changed, as `dvc exp run -S` does; without any, as `dvc repro` does."""
+    given = [setting for setting in settings if setting.partition("=")[2]]
+    options = [option for setting in given for option in ("-S", setting)]
+    command = ["dvc", "exp", "run", *options] if given else ["dvc", "repro"]
+    sys.exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
+
+
+@cli.command()
 @click.option("--check", is_flag=True, help="Exit with 1 on FAIL and 3 on INVALID; write nothing to MLflow.")
 def gate(check: bool) -> None:
     """Judge the evaluated model against the settings and the baseline; write metrics/gate.json."""
+    from layershap.params import load_params
     from layershap.stages import gate as stage
 
+    load_params()
     if check:
         sys.exit(stage.check())
-    stage.run()
+    with only_one("gate"):
+        stage.run()
 
 
 @cli.command()
@@ -70,6 +104,14 @@ def summary() -> None:
     from layershap.stages.summary import run
 
     run()
+
+
+@cli.command()
+def sync() -> None:
+    """Send to MLflow what could not be sent while it was out of reach."""
+    from layershap import tracking
+
+    click.echo(f"{tracking.sync(click.echo)} calls sent")
 
 
 @cli.command()

@@ -17,6 +17,10 @@ class InputError(UserError):
     """A file, an image or a data set is missing or cannot be used. Exit status 3."""
 
 
+class TrackingError(UserError):
+    """The MLflow server cannot be reached. Exit status 3."""
+
+
 class BusyError(UserError):
     """Another process does the same work in the same folder. Exit status 75."""
 

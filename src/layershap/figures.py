@@ -1,5 +1,6 @@
 """Every picture. The bytes of a file depend on its content alone (fixed back end, no time stamp)."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,27 @@ SIGNED = "RdBu_r"
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` as PNG and close it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    path.write_bytes(encode(figure))
+
+
+def encode(figure: Figure) -> bytes:
+    """Return `figure` as the bytes of a PNG file and close it."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
     plt.close(figure)
+    return file.getvalue()
+
+
+def unit(output: str, classes: Sequence[str]) -> str:
+    """Return what the values of an explanation are in (see explain.outputs)."""
+    if len(classes) == 2:
+        second = classes[1]
+        return {
+            "margin": f"log odds of {second}",
+            "logit": f"logit of {second}",
+            "probability": f"P({second})",
+        }[output]
+    return f"{output} of the predicted class"
 
 
 def signed_limit(values: np.ndarray) -> float:

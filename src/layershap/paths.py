@@ -6,6 +6,7 @@ from pathlib import Path
 from layershap.errors import SettingsError
 
 PARAMS = Path("params.yaml")
+DVC_LOCK = Path("dvc.lock")
 BASELINE = Path("baseline/baseline.json")
 
 RAW = Path("data/raw")
@@ -15,10 +16,14 @@ SPLIT_TABLE = Path("data/split.csv")
 FEATURES = Path("data/features")
 DOWNLOADS = Path("work/downloads")
 CHECKPOINTS = Path("work/train")
+SPOOL = Path("work/spool")
+LOCK = Path("work/lock")
+RUNNING = Path("work/running.json")
 
 MODELS = Path("models")
 MODEL_WEIGHTS = MODELS / "model.pt"
 MODEL_CARD = MODELS / "model.json"
+MODEL_REFERENCES = MODELS / "references.npz"
 
 METRICS = Path("metrics")
 DATA_METRICS = METRICS / "data.json"
@@ -37,6 +42,10 @@ LAYERS_TABLE = PLOTS / "layers.csv"
 
 EXPLANATIONS = Path("explanations")
 CONTACT_SHEETS = EXPLANATIONS / "contact_sheets"
+
+REPORTS = Path("reports")
+REPORT = REPORTS / "report.html"
+CARD = REPORTS / "model_card.md"
 
 STORE = Path("mlflow.db")
 ARTIFACTS = Path("mlartifacts")

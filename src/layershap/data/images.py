@@ -1,6 +1,7 @@
 """Reading one image file: every format becomes upright 8-bit RGB by a stated rule, or is refused with a reason."""
 
 import hashlib
+import io
 import warnings
 from pathlib import Path
 
@@ -27,12 +28,21 @@ def read_image(path: Path) -> Image.Image:
     grey is scaled to 8 bits; CMYK and palettes are converted; transparency is laid over white; of an animation the
     first frame counts. Raises RefusedImageError with the reason.
     """
-    if path.stat().st_size == 0:
+    return _read(path, path.stat().st_size)
+
+
+def decode_image(content: bytes) -> Image.Image:
+    """Do the same with the bytes of a file."""
+    return _read(io.BytesIO(content), len(content))
+
+
+def _read(file: Path | io.BytesIO, size: int) -> Image.Image:
+    if size == 0:
         raise RefusedImageError("empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 _check_size(*image.size)
                 image.load()
                 return _to_rgb(ImageOps.exif_transpose(image))

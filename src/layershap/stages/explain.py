@@ -1,5 +1,7 @@
 """Stage explain: heatmaps of every layer for chosen test images, with their numbers."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,8 @@ def run() -> None:
                 np.array([row["negative"] for row in found]),
             )
         numbers = [row["layer"] for row in found]
-        figures.save(figures.layers_curve(curves, numbers, unit(settings, description)), partial / "layers.png")
+        curve = figures.layers_curve(curves, numbers, figures.unit(settings.output, description.classes))
+        figures.save(curve, partial / "layers.png")
         write_table(partial / "references.csv", dataset.images.iloc[used][["path", "label"]])
     layers = pd.DataFrame(rows)
     write_table(paths.LAYERS_TABLE, layers)
@@ -71,6 +74,13 @@ def run() -> None:
         known = [name for name in ("positive", "negative", "error_share") if part[name].notna().all()]
         run.log_metrics({f"layer.{name}": float(part[name].mean()) for name in known}, step=int(layer))
     run.log_artifacts(paths.EXPLANATIONS, "explanations")
+    first = table.drop_duplicates("label")
+    shown = {
+        f"contact sheet {row.label}": paths.CONTACT_SHEETS / f"{picture_name(row.path)}.png"
+        for row in first.itertuples()
+    }
+    shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
+    run.log_images(shown, tracking.EXPLANATIONS_TAG, pictures_digest(shown.values()))
     print(f"{len(table)} images, {len(numbers)} layers each; contact sheets are in {paths.CONTACT_SHEETS}")
 
 
@@ -114,19 +124,6 @@ def explain_one(
     return dict(explain_layers(model, image, references, **options))
 
 
-def unit(settings: Explain, description: Description) -> str:
-    """Return what the values are in."""
-    if len(description.classes) == 2:
-        second = description.classes[1]
-        names = {
-            "margin": f"log odds of {second}",
-            "logit": f"logit of {second}",
-            "probability": f"P({second})",
-        }
-        return names[settings.output]
-    return f"{settings.output} of the predicted class"
-
-
 def picture_name(path: str) -> str:
     """Return the stable name of an image's pictures: its path with - for /, without suffix."""
     return str(Path(path).with_suffix("")).replace("/", "-")
@@ -143,7 +140,7 @@ def write_pictures(
 ) -> None:
     """Write a PNG per layer, the contact sheet and the arrays of one image."""
     shown = figures.picture(image)
-    units = unit(settings, description)
+    units = figures.unit(settings.output, description.classes)
     heatmaps, titles = [], []
     arrays: dict[str, np.ndarray] = {}
     for number, (layer, found) in enumerate(result.items(), FIRST_FEATURE_LAYER):
@@ -173,6 +170,11 @@ def write_pictures(
     sheet = figures.contact_sheet(shown, heatmaps, titles, heading, units)
     figures.save(sheet, folder / paths.CONTACT_SHEETS.name / f"{name}.png")
     np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]
+
+
+def pictures_digest(pictures: Iterable[Path]) -> str:
+    """Return a short digest of some files."""
+    return hashlib.sha256("".join(file_digest(path) for path in pictures).encode()).hexdigest()[:12]
 
 
 def layer_numbers(name: str, result: dict[str, LayerExplanation]) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ def run() -> None:
     run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
     run.set_tags({"layershap.gate": verdict.verdict})
     run.log_artifacts(paths.GATE_VERDICT, "gate")
+    if verdict.verdict == "PASS":
+        run.promote()
 
 
 def check() -> int:

@@ -1,0 +1,73 @@
+"""Take the pictures of docs/ from a real browser: run `make repro` and some experiments first.
+
+python docs/screenshots.py        # needs Chromium and `pip install playwright`
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+from playwright.sync_api import Page, sync_playwright
+
+from layershap.tracking import EXPERIMENT, tracking_uri
+
+PICTURES = Path(__file__).parent / "pictures"
+PORT = 5077
+
+
+def main() -> None:
+    """Start the UI, open its pages and write the pictures."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    uri = tracking_uri()
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(PORT)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait(f"http://127.0.0.1:{PORT}/health")
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            take(browser.new_page(viewport={"width": 1440, "height": 900}), MlflowClient(uri))
+            browser.close()
+    finally:
+        server.terminate()
+
+
+def wait(address: str) -> None:
+    """Wait until the server answers."""
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(address, timeout=2).read()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(address)
+
+
+def take(page: Page, client: MlflowClient) -> None:
+    """Write each picture."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    run = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
+    base = f"http://127.0.0.1:{PORT}/#/experiments/{experiment.experiment_id}/runs"
+    shots = {
+        "mlflow_runs": (base, "accuracy"),
+        "mlflow_layers": (f"{base}/{run.info.run_id}/model-metrics", "layer.positive"),
+        "mlflow_report": (f"{base}/{run.info.run_id}/artifacts/report.html", "report.html"),
+    }
+    for name, (address, text) in shots.items():
+        page.goto(address)
+        page.get_by_text(text).first.wait_for(timeout=60_000)
+        page.wait_for_timeout(4000)  # charts draw themselves after their text
+        page.screenshot(path=PICTURES / f"{name}.png")
+    plots = Path("dvc_plots/index.html")
+    if plots.exists():
+        page.goto(plots.resolve().as_uri())
+        page.wait_for_timeout(4000)
+        page.screenshot(path=PICTURES / "dvc_plots.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What could not be sent to the tracking server, kept on disk in order until it can. Knows nothing of MLflow."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from layershap.files import read_json, remove, replacing, write_json
+
+PATH_KEY = "__path__"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One call to make again: the name of a method and its arguments."""
+
+    name: str
+    arguments: dict[str, Any]
+    folder: Path
+
+    def remove(self) -> None:
+        """Forget the call once it was made."""
+        remove(self.folder)
+
+
+class Spool:
+    """The calls of one run, in a folder: each a folder with call.json and copies of the files it needs.
+
+    An entry appears by rename: after a kill there is a whole one or none.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def append(self, name: str, arguments: dict[str, Any]) -> None:
+        """Keep a call; paths among the arguments are copied, for the files may change before they are sent."""
+        number = max((int(path.name) for path in self.folder.glob("[0-9]" * 6)), default=0) + 1
+        with replacing(self.folder / f"{number:06d}") as partial:
+            partial.mkdir()
+            plain = {key: _keep(value, partial / key) for key, value in arguments.items()}
+            write_json(partial / "call.json", {"name": name, "arguments": plain})
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield what is kept, the oldest first."""
+        for folder in sorted(self.folder.glob("[0-9]" * 6)):
+            content = read_json(folder / "call.json")
+            arguments = {key: _restore(value, folder) for key, value in content["arguments"].items()}
+            yield Entry(content["name"], arguments, folder)
+
+    def remove(self) -> None:
+        """Forget the run."""
+        remove(self.folder)
+
+
+def _keep(value: Any, target: Path) -> Any:
+    if isinstance(value, dict) and any(isinstance(item, Path) for item in value.values()):
+        return {key: _keep(item, target / str(number)) for number, (key, item) in enumerate(value.items())}
+    if not isinstance(value, Path):
+        json.dumps(value)  # what cannot be kept is an error now, not at the next sync
+        return value
+    copy = target / value.name
+    copy.parent.mkdir(parents=True)
+    if value.is_dir():
+        shutil.copytree(value, copy)
+    else:
+        shutil.copy2(value, copy)
+    return {PATH_KEY: copy.relative_to(_entry(copy)).as_posix()}
+
+
+def _entry(path: Path) -> Path:
+    """Return the folder of the entry that holds `path`: the one below which call.json will stand."""
+    return next(folder for folder in path.parents if folder.name.endswith(".partial"))
+
+
+def _restore(value: Any, folder: Path) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if PATH_KEY in value:
+        return folder / value[PATH_KEY]
+    return {key: _restore(item, folder) for key, item in value.items()}

@@ -1,0 +1,38 @@
+"""Servers for the tests, on the loopback."""
+
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import contextmanager
+
+
+@contextmanager
+def serving(project, *command, path="/health", seconds=90, **environment):
+    """Run a server of the project's environment on a free port of the loopback; yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (project.root / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=project.root,
+            env={**project.environment(), **environment},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(seconds * 2):
+            try:
+                urllib.request.urlopen(address + path, timeout=2).read()
+                break
+            except OSError:
+                time.sleep(0.5)
+                assert process.poll() is None, (project.root / "server.log").read_text()
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)

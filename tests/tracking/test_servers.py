@@ -1,0 +1,120 @@
+"""A real MLflow server, `mlflow run`, and the UI in a real browser."""
+
+import os
+import shutil
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from serving import serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def test_a_server_works_as_well_as_the_file(tracked):
+    command = (
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{tracked.root / 'server.db'}",
+        "--artifacts-destination",
+        str(tracked.root / "server_artifacts"),
+    )
+    with serving(tracked, *command) as address:
+        tracked.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=3", MLFLOW_TRACKING_URI=address)
+        client = MlflowClient(address)
+        experiment = client.get_experiment_by_name("layershap")
+        (run,) = client.search_runs([experiment.experiment_id])
+        assert run.info.status == "FINISHED"
+        assert len(client.get_metric_history(run.info.run_id, "val_loss")) == 3
+        names = {item.path for item in client.list_artifacts(run.info.run_id)}
+        assert {"report.html", "model_card.md", "explanations", "plots", "images", "gate"} <= names
+        assert client.search_model_versions(f"run_id = '{run.info.run_id}'")
+
+
+def test_mlflow_run_ends_in_one_run_of_the_same_shape(tracked):
+    before = {run.info.run_id: run for run in tracked.runs()}
+    (reference, *_) = sorted(before.values(), key=lambda run: run.info.start_time)
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tracked.root / 'mlflow.db'}"}
+    tracked.run(
+        *("mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "layershap"),
+        *("-P", "epochs=2", "-P", "learning_rate=0.003"),
+        **store,
+    )
+    (run,) = [run for run in tracked.runs() if run.info.run_id not in before]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.epochs"] == "2"
+    assert run.data.params["train.learning_rate"] == "0.003"
+    assert set(reference.data.metrics) - set(run.data.metrics) == set()
+    assert {name.partition("/")[0] for name in tracked.artifacts(run)} >= {
+        name.partition("/")[0] for name in tracked.artifacts(reference)
+    }
+    tracked.run("git", "checkout", "--", "params.yaml")
+    tracked.change("gate.min_accuracy", 0.0)
+
+
+@pytest.fixture(scope="module")
+def page():
+    """Yield a page of a headless Chromium; skip where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield browser.new_page(viewport={"width": 1500, "height": 1000})
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def ui(tracked):
+    uri = f"sqlite:///{tracked.root / 'mlflow.db'}"
+    with serving(tracked, "mlflow", "ui", "--backend-store-uri", uri) as address:
+        yield address
+
+
+def newest_two(tracked):
+    return sorted(tracked.runs(), key=lambda run: run.info.start_time)[-2:]
+
+
+def test_the_table_of_runs_shows_accuracy(tracked, ui, page):
+    run = tracked.runs()[0]
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs")
+    page.get_by_text("folder efficientnet_lite0").first.wait_for(timeout=60_000)
+    page.get_by_text("accuracy", exact=True).first.wait_for(timeout=30_000)
+
+
+def test_a_run_shows_its_layers_and_its_contact_sheets(tracked, ui, page):
+    run = newest_two(tracked)[-1]
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
+    page.get_by_text("layer.positive").first.wait_for(timeout=60_000)
+    page.get_by_text("contact sheet").first.wait_for(timeout=60_000)
+
+
+def test_two_runs_are_compared(tracked, ui, page):
+    first, second = newest_two(tracked)
+    runs = f'["{first.info.run_id}","{second.info.run_id}"]'
+    page.goto(f'{ui}/#/compare-runs?runs={runs}&experiments=["{first.info.experiment_id}"]')
+    page.get_by_text("Comparing 2 Runs").first.wait_for(timeout=60_000)
+    page.get_by_text("train.learning_rate").first.wait_for(timeout=60_000)
+
+
+def test_the_report_is_a_rendered_page_in_the_artifact_view(tracked, ui, page):
+    run = newest_two(tracked)[-1]
+    page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html")
+    frame = page.frame_locator("iframe").first
+    frame.get_by_text("What each layer contributes").wait_for(timeout=60_000)
+    assert frame.locator("figure img").first.evaluate("image => image.naturalWidth") > 300
+
+
+def test_a_click_enlarges_a_contact_sheet(tracked, page):
+    page.goto((tracked.root / "reports" / "report.html").as_uri())
+    sheet = page.locator("figure").first
+    small = sheet.bounding_box()["width"]
+    sheet.locator("a.open").click()
+    assert sheet.bounding_box()["width"] > small * 1.5
+    sheet.locator("a.close").click()
+    assert sheet.bounding_box()["width"] == small
