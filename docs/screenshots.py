@@ -53,20 +53,34 @@ def take(page: Page, client: MlflowClient) -> None:
     run = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
     base = f"http://127.0.0.1:{PORT}/#/experiments/{experiment.experiment_id}/runs"
     shots = {
-        "mlflow_runs": (base, "accuracy"),
-        "mlflow_layers": (f"{base}/{run.info.run_id}/model-metrics", "layer.positive"),
+        "mlflow_runs": (base, run.info.run_name),
+        "mlflow_layers": (f"{base}/{run.info.run_id}/model-metrics", "layer"),
         "mlflow_report": (f"{base}/{run.info.run_id}/artifacts/report.html", "report.html"),
     }
     for name, (address, text) in shots.items():
         page.goto(address)
         page.get_by_text(text).first.wait_for(timeout=60_000)
+        if name == "mlflow_runs":
+            show_column(page, "accuracy")
+        if name == "mlflow_layers":
+            page.get_by_placeholder("Search metric charts").fill("layer/")
         page.wait_for_timeout(4000)  # charts draw themselves after their text
+        for button in page.get_by_role("button", name="Close").all():
+            button.click()
         page.screenshot(path=PICTURES / f"{name}.png")
     plots = Path("dvc_plots/index.html")
     if plots.exists():
         page.goto(plots.resolve().as_uri())
         page.wait_for_timeout(4000)
         page.screenshot(path=PICTURES / "dvc_plots.png")
+
+
+def show_column(page: Page, name: str) -> None:
+    """Add a metric to the table of runs."""
+    page.get_by_role("button", name="Columns").click()
+    page.keyboard.type(name)
+    page.locator("[class*=tree-treenode]", has_text=name).first.locator("[class*=tree-checkbox]").first.click()
+    page.keyboard.press("Escape")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_one_run_holds_everything(project):
     assert run.info.status == "FINISHED"
     assert run.data.params["train.learning_rate"] == "0.001"
     assert run.data.metrics["accuracy"] == read(project, "metrics/evaluate.json")["accuracy"]
-    assert {"train_loss", "val_accuracy", "layer.positive"} <= set(run.data.metrics)
+    assert {"train_loss", "val_accuracy", "layer/positive"} <= set(run.data.metrics)
     pictures = {path.relative_to(project.root) for path in project.root.glob("explanations/**/*.png")}
     pictures |= {path.relative_to(project.root) for path in project.root.glob("plots/**/*.png")}
     logged = project.artifacts(run)

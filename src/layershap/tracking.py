@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +50,7 @@ EXPERIMENT = "layershap"
 MODEL_TAG = "layershap.model"
 EXPLANATIONS_TAG = "layershap.explanations"
 CHAMPION = "champion"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's pages for training, not for chats
 KEY_TAG = "layershap.key"
 CREATE, JOIN, JOIN_MODEL = "create", "join", "join_model"  # the first entry of a spool: which run it belongs to
 UNREACHABLE = (MlflowException, RequestException, OSError)
@@ -109,7 +110,8 @@ def _create_store(store: Path) -> None:
         partial = store.with_name(store.name + ".partial")
         partial.unlink(missing_ok=True)
         client = MlflowClient(f"sqlite:///{partial}")
-        client.create_experiment(EXPERIMENT, artifact_location=(store.parent / paths.ARTIFACTS).as_uri())
+        location = (store.parent / paths.ARTIFACTS).as_uri()
+        client.create_experiment(EXPERIMENT, artifact_location=location, tags=EXPERIMENT_TAGS)
         partial.replace(store)
 
 
@@ -162,13 +164,16 @@ class Run:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log nested settings under dotted names; what is there already is left."""
         known = self.server.get_run(self.run_id).data.params
-        flat = {key: value for key, value in _flatten(params).items() if key not in known}
+        flat = {key: value for key, value in _flatten(params, ".").items() if key not in known}
         self.server.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in flat.items()])
 
     @_spooled
     def log_metrics(self, metrics: Mapping[str, Any], step: int = 0) -> None:
-        """Log every number of nested metrics under dotted names; at a step, a name is logged once."""
-        numbers = {key: value for key, value in _flatten(metrics).items() if isinstance(value, (int, float))}
+        """Log every number of nested metrics under names with / between, by which the UI makes groups of charts.
+
+        At a step, a name is logged once.
+        """
+        numbers = {key: value for key, value in _flatten(metrics, "/").items() if isinstance(value, (int, float))}
         # a time stamp that belongs to the step: logging the same again changes nothing
         batch = [Metric(key, float(value), self.started + 1000 * step, step) for key, value in numbers.items()]
         self.server.log_batch(self.run_id, metrics=batch)
@@ -245,13 +250,18 @@ class Run:
             return
         logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
         monitor = SystemMetricsMonitor(
-            self.run_id, sampling_interval=2, resume_logging=True, tracking_uri=tracking_uri()
+            self.run_id, sampling_interval=5, resume_logging=True, tracking_uri=tracking_uri()
         )
         monitor.start()
         try:
             yield
         finally:
             monitor.finish()
+            # a last sample: one that was shorter than the interval has one too
+            with suppress(*UNREACHABLE):
+                monitor.collect_metrics()
+                monitor.publish_metrics(monitor.aggregate_metrics())
+                monitor.mlflow_logger.flush()
 
     @_spooled
     def log_model(self, folder: Path, registered: str, example: Path) -> None:
@@ -454,7 +464,7 @@ def _experiment(client: MlflowClient) -> str:
     if experiment := client.get_experiment_by_name(name):
         return str(experiment.experiment_id)
     local = not os.environ.get("MLFLOW_TRACKING_URI")
-    return client.create_experiment(name, (store_root() / paths.ARTIFACTS).as_uri() if local else None)
+    return client.create_experiment(name, (store_root() / paths.ARTIFACTS).as_uri() if local else None, EXPERIMENT_TAGS)
 
 
 def _tags() -> dict[str, str]:
@@ -469,11 +479,11 @@ def _without_caches(package: Path) -> Iterator[Path]:
         yield Path(shutil.copytree(package, Path(folder) / package.name, ignore=ignored))
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(values: Mapping[str, Any], separator: str, prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= _flatten(value, separator, f"{prefix}{key}{separator}")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -50,7 +50,7 @@ def test_curves_have_a_point_for_each_epoch_and_layer(tracked):
     client = client_of(tracked)
     epochs = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_loss")]
     assert epochs == [1, 2, 3, 4]
-    layers = [metric.step for metric in client.get_metric_history(run.info.run_id, "layer.positive")]
+    layers = [metric.step for metric in client.get_metric_history(run.info.run_id, "layer/positive")]
     assert layers == list(range(2, 20))
     assert [name for name in run.data.metrics if name.startswith("system/cpu")]
 
@@ -95,14 +95,14 @@ def test_explaining_again_adds_no_run_and_doubles_nothing(tracked):
     (before,) = tracked.runs()
     files = tracked.artifacts(before)
     client = client_of(tracked)
-    history = client.get_metric_history(before.info.run_id, "layer.positive")
+    history = client.get_metric_history(before.info.run_id, "layer/positive")
     for stage in ("explain", "report", "gate"):
         tracked.run("dvc", "repro", "--single-item", "--force", stage)
     (after,) = tracked.runs()
     assert tracked.artifacts(after) == files
     assert after.info.status == "FINISHED"
     assert after.data.metrics == before.data.metrics
-    assert len(client.get_metric_history(before.info.run_id, "layer.positive")) == len(history)
+    assert len(client.get_metric_history(before.info.run_id, "layer/positive")) == len(history)
     assert len(client.search_model_versions()) == 1
 
 

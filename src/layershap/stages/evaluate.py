@@ -50,8 +50,8 @@ def run() -> None:
     write_json(paths.EVALUATE_METRICS, numbers)
 
     run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
-    run.log_metrics({"test": numbers})
-    run.log_metrics({key: numbers[key] for key in ("accuracy", "accuracy_low", "accuracy_high")})
+    headline = {key: numbers[key] for key in ("accuracy", "accuracy_low", "accuracy_high")}
+    run.log_metrics({**headline, "test": {key: value for key, value in numbers.items() if key not in headline}})
     run.log_artifacts(paths.EVALUATE_PICTURES, "plots")
     run.log_artifacts(paths.PREDICTIONS, "evaluation")
     print(

@@ -72,7 +72,7 @@ def run() -> None:
     run.log_metrics({"explain": summary})
     for layer, part in layers.groupby("layer"):
         known = [name for name in ("positive", "negative", "error_share") if part[name].notna().all()]
-        run.log_metrics({f"layer.{name}": float(part[name].mean()) for name in known}, step=int(layer))
+        run.log_metrics({f"layer/{name}": float(part[name].mean()) for name in known}, step=int(layer))
     run.log_artifacts(paths.EXPLANATIONS, "explanations")
     first = table.drop_duplicates("label")
     shown = {

@@ -11,7 +11,7 @@ from layershap import figures, lineage, paths, tracking
 from layershap.data.datamodule import FeatureDataModule, Labels
 from layershap.data.features import FeatureCache
 from layershap.data.tables import Dataset, write_table
-from layershap.files import file_digest, read_json, remove, write_json
+from layershap.files import file_digest, remove, write_json
 from layershap.model.classifier import Description, boundary, build_classifier, layer_table, save_classifier
 from layershap.model.training import train_tail
 from layershap.params import Params, load_params
@@ -43,7 +43,6 @@ def run() -> None:
     work = paths.CHECKPOINTS / fingerprint(params)
     run = tracking.open_run(f"{params.data.source} {params.model.backbone}", work / "run_id")
     run.log_params(params.model_dump())
-    run.log_metrics({"data": read_json(paths.DATA_METRICS), "split": read_json(paths.SPLIT_METRICS)})
     log_lineage(run, dataset, params)
 
     def report(epoch: int, metrics: dict[str, float]) -> None:
