@@ -115,6 +115,7 @@ class Gate(_Section):
 
     min_accuracy: Annotated[float, Field(ge=0, le=1)]
     max_drop: Annotated[float, Field(ge=0, le=1)]
+    policy: Literal["strict", "point", "lenient"]
 
 
 class Runtime(_Section):

@@ -32,6 +32,8 @@ TRAIN_METRICS = METRICS / "train.json"
 EVALUATE_METRICS = METRICS / "evaluate.json"
 EXPLAIN_METRICS = METRICS / "explain.json"
 GATE_VERDICT = METRICS / "gate.json"
+GATE_SUMMARY = METRICS / "gate.md"
+GATE_JUNIT = METRICS / "gate.xml"
 
 PLOTS = Path("plots")
 LEARNING_CURVE = PLOTS / "learning_curve.csv"

@@ -61,6 +61,8 @@ def run() -> None:
     summary = {
         "images": len(table),
         "layers": len(numbers),
+        "maps": int(np.isfinite(layers[["positive", "negative", "gap"]]).all(axis=1).sum()),
+        "constant_maps": int(layers["constant"].sum()),
         "references": 1 if shared is None else len(shared),
         "segments": int(layers["segments"].max()),
         "largest_gap": float(layers["gap"].abs().max()),
@@ -195,6 +197,7 @@ def layer_numbers(name: str, result: dict[str, LayerExplanation]) -> list[dict[s
                 # how large the error is beside the map itself; one reference tells nothing of it
                 "error_share": float(error.norm() / heatmap.norm().clamp(min=1e-12)),
                 "segments": found.segments,
+                "constant": int(heatmap.numel() > 1 and float(heatmap.max()) == float(heatmap.min())),
             }
         )
     return rows

@@ -1,13 +1,14 @@
 """Stage gate: threshold, baseline, verdict."""
 
 import csv
+import os
 import sys
 from dataclasses import asdict
 
 from layershap import paths
 from layershap.errors import InputError
-from layershap.files import file_digest, read_json, write_json
-from layershap.gate import EXIT_CODES, Verdict, decide, make_baseline
+from layershap.files import file_digest, read_json, write_json, write_text
+from layershap.gate import EXIT_CODES, Verdict, as_junit, as_markdown, decide, make_baseline
 from layershap.params import load_params
 
 
@@ -24,8 +25,12 @@ def run() -> None:
 
 
 def check() -> int:
-    """Judge again, as `make gate` does, and return the exit status of the verdict."""
-    return EXIT_CODES[judge().verdict]
+    """Judge again, as `make gate` does, show it in a CI job's summary, and return the exit status of the verdict."""
+    verdict = judge()
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(summary, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(as_markdown(verdict))
+    return EXIT_CODES[verdict.verdict]
 
 
 def judge() -> Verdict:
@@ -35,12 +40,16 @@ def judge() -> Verdict:
     verdict = decide(
         _read(paths.EVALUATE_METRICS),
         _read(paths.SPLIT_METRICS),
+        _read(paths.EXPLAIN_METRICS),
         wrong_images(),
         baseline,
         params.gate.min_accuracy,
         params.gate.max_drop,
+        params.gate.policy,
     )
     write_json(paths.GATE_VERDICT, asdict(verdict))
+    write_text(paths.GATE_SUMMARY, as_markdown(verdict))
+    write_text(paths.GATE_JUNIT, as_junit(verdict))
     print(f"gate: {verdict.verdict}")
     for reason in verdict.reasons:
         print(f"  {reason}")
