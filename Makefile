@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep deps
+.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep deps test-faults
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ test: env  ## the quick tests, offline
 
 test-all: env  ## all tests, with real pipelines
 	pytest
+
+test-faults: env  ## kills, signals, dead servers (LAYERSHAP_KILLS=13: 52 kills)
+	pytest tests/faults
 
 lint: env  ## ruff and mypy
 	ruff check .

@@ -151,4 +151,4 @@ def test_what_is_kept_is_readable(project):
     calls = [json.loads((entry / "call.json").read_text())["name"] for entry in sorted(spool.glob("0*"))]
     assert calls[0] == "create"
     assert calls[-1] == "end"
-    assert calls.count("log_metrics") == EPOCHS + 2
+    assert calls.count("log_metrics") == EPOCHS + 1
