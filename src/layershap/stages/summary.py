@@ -8,7 +8,7 @@ from layershap.files import read_json
 
 
 def run() -> None:
-    """Print accuracy, verdict, where the pictures are, and how to open the UI."""
+    """Print accuracy, verdict, where the pictures and the report are, and how to open the UI."""
     for path in (paths.EVALUATE_METRICS, paths.GATE_VERDICT, paths.EXPLAIN_METRICS):
         if not path.exists():
             raise InputError(f"no {path}: run 'dvc repro' first")
@@ -21,6 +21,7 @@ def run() -> None:
         "heatmaps": f"{paths.CONTACT_SHEETS}/  ({explained['images']} images, {explained['layers']} layers, "
         f"sums off by at most {explained['largest_gap']:.1e})",
         "pictures": f"{paths.EVALUATE_PICTURES}/  (confusion, reliability, mistakes)",
+        "report": f"{paths.REPORT}  (all of it on one page)",
         "MLflow": "make ui",
     }
     for name, text in rows.items():
