@@ -57,10 +57,11 @@ deps: env  ## write the modules that each stage imports into dvc.yaml
 lock: env  ## write the installed versions to requirements.lock
 	$(BIN)/pip freeze --exclude-editable --all | sed -E 's/\+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton|pip==|wheel==|captum==)' > requirements.lock
 
+NOT_COMPARED := ^src/.*|^(data|metrics|plots|baseline|params).*(csv|json|md|xml|yaml|raw|features)$$|metrics/gate.*|.*loss|best_epoch|^epochs$$|.*maps$$|^segments|^largest.*|p_value|power|cache_difference|explanations|models|reports|balanced.*|f1|expected.*|train_.*|val_.*|per_class.*
 SWEEP ?= train.learning_rate=0.00002 train.learning_rate=0.0002 head.hidden=[256] head.hidden=[]
 sweep: env  ## one experiment for each setting in SWEEP, one after the other, none in the other's way
 	@for setting in $(SWEEP); do echo "== $$setting"; dvc exp run --temp -S "$$setting" || exit $$?; done
-	dvc exp show --only-changed --drop '.*\.py|metrics/.*|data/.*|plots/.*|models.*|explanations.*|baseline' --sort-by accuracy --sort-order desc --no-pager
+	dvc exp show --only-changed --md --sort-by metrics/evaluate.json:accuracy --sort-order desc --drop '$(NOT_COMPARED)'
 
 paper: env  ## the paper's setting: Oxford-IIIT Pet, 2000 + 2000, VGG19 (needs a network)
 	dvc exp run -S data.source=oxford_pets -S data.per_class=2000 -S model.backbone=vgg19 \

@@ -30,7 +30,7 @@ def main() -> None:
         wait(f"http://127.0.0.1:{PORT}/health")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            take(browser.new_page(viewport={"width": 1440, "height": 900}), MlflowClient(uri))
+            take(browser.new_page(viewport={"width": 1900, "height": 1000}), MlflowClient(uri))
             browser.close()
     finally:
         server.terminate()
@@ -65,6 +65,11 @@ def take(page: Page, client: MlflowClient) -> None:
         if name == "mlflow_layers":
             page.get_by_placeholder("Search metric charts").fill("layer/")
         page.wait_for_timeout(4000)  # charts draw themselves after their text
+        # the path of an artifact is this machine's
+        page.evaluate(
+            "[...document.querySelectorAll('div')].filter(e => /^Path: /.test(e.innerText) && "
+            "e.innerText.length < 300).forEach(e => e.style.visibility = 'hidden')"
+        )
         for button in page.get_by_role("button", name="Close").all():
             button.click()
         page.screenshot(path=PICTURES / f"{name}.png")
@@ -78,7 +83,9 @@ def take(page: Page, client: MlflowClient) -> None:
 def show_column(page: Page, name: str) -> None:
     """Add a metric to the table of runs."""
     page.get_by_role("button", name="Columns").click()
+    page.wait_for_timeout(1000)
     page.keyboard.type(name)
+    page.wait_for_timeout(1000)
     page.locator("[class*=tree-treenode]", has_text=name).first.locator("[class*=tree-checkbox]").first.click()
     page.keyboard.press("Escape")
 
