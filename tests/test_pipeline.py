@@ -90,6 +90,30 @@ def test_explaining_again_adds_no_run_and_doubles_nothing(project):
     assert after.data.metrics == before.data.metrics
 
 
+@pytest.mark.parametrize("kind", ["mean", "blur"])
+def test_a_single_reference_has_no_error_bar(project, kind):
+    project.change("explain.reference", kind)
+    project.run("dvc", "repro", "report")
+    assert read(project, "metrics/explain.json")["references"] == 1
+    assert read(project, "metrics/explain.json")["largest_relative_gap"] < 2e-4
+    folder = next(path for path in (project.root / "explanations").iterdir() if (path / "arrays.npz").exists())
+    with np.load(folder / "arrays.npz") as arrays:
+        assert np.isnan(arrays["08_block6_standard_error"]).all()
+        assert np.isfinite(arrays["08_block6_heatmap"]).all()
+    project.change("explain.reference", "images")
+
+
+def test_segments_are_chosen_by_a_tolerance(project):
+    project.change("explain.tolerance", 0.3)
+    project.run("dvc", "repro", "explain")
+    rows = (project.root / "plots" / "layers.csv").read_text().splitlines()
+    column = rows[0].split(",").index("segments")
+    numbers = [int(row.split(",")[column]) for row in rows[1:]]
+    assert len(set(numbers)) > 1
+    assert max(numbers) == read(project, "metrics/explain.json")["segments"]
+    project.change("explain.tolerance", None)
+
+
 def test_gate_exit_status_follows_the_verdict(project):
     assert project.run("layershap", "gate", "--check", expect=None).returncode in (0, 1)
     project.change("gate.min_accuracy", 1.0)
