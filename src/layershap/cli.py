@@ -111,7 +111,9 @@ def sync() -> None:
     """Send to MLflow what could not be sent while it was out of reach."""
     from layershap import tracking
 
-    click.echo(f"{tracking.sync(click.echo)} calls sent")
+    # a stage that runs meanwhile would go on writing to what is being sent
+    with only_one("sync"):
+        click.echo(f"{tracking.sync(click.echo)} calls sent")
 
 
 @cli.command()
