@@ -36,3 +36,9 @@ def serving(project, *command, path="/health", seconds=90, **environment):
     finally:
         os.killpg(process.pid, 15)
         process.wait(30)
+
+
+def tracking_server(project, name="server"):
+    """Return the command of a real MLflow server with a store and artifacts of its own in the project."""
+    store, artifacts = project.root / f"{name}.db", project.root / f"{name}_artifacts"
+    return "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}", "--artifacts-destination", str(artifacts)

@@ -12,7 +12,7 @@ def test_calls_come_back_in_order_with_their_files(tmp_path):
     spool = Spool(tmp_path / "spool")
     spool.append("log_metrics", {"metrics": {"loss": 0.5}, "step": 3})
     spool.append("log_artifacts", {"path": tmp_path / "folder", "folder": None})
-    spool.append("log_images", {"images": {"a b": tmp_path / "b.png"}, "tag": "t"})
+    spool.append("log_images", {"images": {"a b": tmp_path / "b.png"}, "digest": "t"})
     (tmp_path / "b.png").write_text("changed later")
     first, second, third = spool.entries()
     assert (first.name, first.arguments) == ("log_metrics", {"metrics": {"loss": 0.5}, "step": 3})

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from layershap import figures, paths
 from layershap.errors import InputError
+from layershap.explained_sheet import explained_sheet
 from layershap.params import load_params
 from layershap.predictor import Predictor
 from layershap.progress import progress_bar
@@ -39,19 +40,15 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
         table = Table(title=f"{file}: {decision.label}, {sure:.1%} sure", title_justify="left")
         for column in ("layer", "name", "below 0", "above 0", "sum", "gap"):
             table.add_column(column, justify="left" if column == "name" else "right")
-        heatmaps, titles = [], []
         for (number, layer), found in explained.items():
             heatmap = found.heatmap[0].numpy()
-            heatmaps.append(heatmap)
-            titles.append(f"{number} {layer}")
             sums = (np.minimum(heatmap, 0).sum(), np.maximum(heatmap, 0).sum(), float(found.total[0]))
             table.add_row(str(number), layer, *(f"{value:.3f}" for value in sums), f"{float(found.gap[0]):.0e}")
-        expected, total = float(found.expected[0]), float(found.total[0])
-        heading = (
-            f"{name}: {decision.label} ({sure:.0%} sure)\n{units}: {total + expected:.3f} = {expected:.3f} "
-            f"(mean of {len(predictor.references)} references) {total:+.3f} (sum of every map)"
+        heading, compared = (
+            f"{name}: {decision.label} ({sure:.0%} sure)",
+            f"mean of {len(predictor.references)} references",
         )
-        sheet = figures.contact_sheet(figures.picture(image[0]), heatmaps, titles, heading, units)
+        sheet = explained_sheet(figures.picture(image[0]), explained, heading, compared, units)
         figures.save(sheet, folder / f"{name}.png")
         console.print(table)
         console.print(f"{folder / name}.png")

@@ -34,10 +34,15 @@ def git_diff() -> str:
 
 def dvc_tags() -> dict[str, str]:
     """Return the digests of dvc.lock and of the images, and the name of the DVC experiment if there is one."""
-    tags = {"dvc.experiment": os.environ.get("DVC_EXP_NAME", ""), "dvc.data": data_digest()}
+    tags = {"dvc.experiment": experiment(), "dvc.data": data_digest()}
     if paths.DVC_LOCK.exists():
         tags["dvc.lock"] = file_digest(paths.DVC_LOCK, "md5")
     return {key: value for key, value in tags.items() if value}
+
+
+def experiment() -> str:
+    """Return the name of the DVC experiment that is running; empty where there is none."""
+    return os.environ.get("DVC_EXP_NAME", "")
 
 
 def data_digest() -> str:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from layershap.data.features import read_pixels, to_batch
 from layershap.data.images import RefusedImageError, decode_image, read_image, resize
 from layershap.errors import InputError
 from layershap.explain import LayerExplanation, choose_references, explain_layers
@@ -82,15 +83,10 @@ class Predictor:
         return {(numbers[name], name): explanation for name, explanation in found.items()}
 
 
-def to_batch(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Return pictures [H, W, 3] of 8 bits as one tensor [N, 3, H, W] in 0..1."""
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
-
-
 def save_references(paths: Sequence[Path], targets: Sequence[int], size: int, seed: int, target: Path) -> None:
     """Write to `target` the pixels of REFERENCES training images (fewer if there are no more), half of each class."""
     chosen = choose_references(targets, min(REFERENCES, len(targets)), seed)
-    pixels = np.stack([np.asarray(resize(read_image(paths[row]), size)) for row in chosen])
+    pixels = np.stack([read_pixels(paths[row], size) for row in chosen])
     with replacing(target) as partial, partial.open("wb") as file:
         np.savez(file, images=pixels)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from layershap import __version__, figures, paths
 from layershap.data.sources import ORIGINS
 from layershap.files import read_json
+from layershap.layer_numbers import layer_means
 from layershap.params import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -58,25 +59,6 @@ def render(name: str, content: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template(name).render(content)
-
-
-def layer_means(layers: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row per layer: means over the explained images, and the largest gap."""
-    rows = []
-    for (number, name), part in layers.groupby(["layer", "name"], sort=True):
-        means = part[["positive", "negative", "error_share"]].mean()
-        rows.append(
-            {
-                "number": int(number),
-                "name": name,
-                "positive": float(means["positive"]),
-                "negative": float(means["negative"]),
-                "error_share": float(means["error_share"]),
-                "segments": int(part["segments"].max()),
-                "gap": float(part["gap"].abs().max()),
-            }
-        )
-    return rows
 
 
 def settings_table(params: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -54,6 +54,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the U
 KEY_TAG = "layershap.key"
 CREATE, JOIN, JOIN_MODEL = "create", "join", "join_model"  # the first entry of a spool: which run it belongs to
 UNREACHABLE = (MlflowException, RequestException, OSError)
+REFUSED = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")  # the server's answer, not a fault
 SYNC_TIMEOUT = 60  # seconds
 # what a served model needs beside the package's own code, which is kept with it
 SERVED_PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "shap", "timm", "torch", "torchvision")
@@ -215,19 +216,24 @@ class Run:
         self.set_tags({"mlflow.note.content": text})
 
     @_spooled
-    def log_images(self, images: Mapping[str, Path], tag: str, digest: str) -> None:
+    def log_images(self, images: Mapping[str, Path], digest: str) -> None:
         """Show pictures in the UI's image grid under stable keys; the same pictures again (`digest`) add nothing.
 
         The step counts how often this run got new ones: the UI keeps every state.
         """
-        known = self.server.get_run(self.run_id).data.tags.get(tag, "")
+        known = self.server.get_run(self.run_id).data.tags.get(EXPLANATIONS_TAG, "")
         seen = known.split()
         if digest in seen:
             return
+        # MLflow names the files at random: after a kill here, what came through must not come twice
+        there = [Path(file.path).name for file in self.server.list_artifacts(self.run_id, "images")]
         for key, path in images.items():
-            with Image.open(path) as picture:
-                self.server.log_image(self.run_id, picture.convert("RGB"), key=key, step=len(seen))
-        self.server.set_tag(self.run_id, tag, f"{known} {digest}".strip())
+            start = f"{key}%step%{len(seen)}%"
+            # the picture and its small version
+            if sum(name.startswith(start) for name in there) < 2:
+                with Image.open(path) as picture:
+                    self.server.log_image(self.run_id, picture.convert("RGB"), key=key, step=len(seen))
+        self.server.set_tag(self.run_id, EXPLANATIONS_TAG, f"{known} {digest}".strip())
 
     def log_dataset(self, table: pd.DataFrame, context: str, name: str, digest: str) -> None:
         """Name the images that the run used (`context`: training, validation, testing) with DVC's digest of them."""
@@ -354,10 +360,12 @@ def join_run(model: str) -> Run:
 def sync(progress: Callable[[str], None]) -> int:
     """Send what is kept on disk, the oldest first, and return how many calls were made; `progress`: told of each run.
 
-    Raises TrackingError at the first call that cannot be sent; it and the later ones stay.
+    A run whose calls are refused (it was deleted, say) stays, and the next ones are tried; where the server is out of
+    reach, all that is left stays. Either ends in a TrackingError that names what is kept.
     """
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(SYNC_TIMEOUT)
     sent = 0
+    refused = []
     for folder in _spools():
         spool = Spool(folder)
         first, *others = spool.entries()
@@ -371,9 +379,15 @@ def sync(progress: Callable[[str], None]) -> int:
                 # the first stays until all are sent: it names the run
                 entry.remove()
         except UNREACHABLE as error:
-            raise TrackingError(f"{_address()}: {_first_line(error)}; {folder} is kept, run it again later") from None
+            if getattr(error, "error_code", None) in REFUSED:
+                refused.append(f"{_first_line(error)}: {folder} is kept; delete it if that run is not wanted any more")
+                continue
+            kept = f"{_address()}: {_first_line(error)}; {folder} and later ones are kept, run it again later"
+            raise TrackingError("\n".join([*refused, kept])) from None
         spool.remove()
         progress(f"run {run.run_id}: {len(others)} calls sent")
+    if refused:
+        raise TrackingError("\n".join(refused))
     return sent
 
 

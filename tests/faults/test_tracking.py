@@ -14,7 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from project import SETTINGS, Project
-from serving import serving
+from serving import serving, tracking_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -48,11 +48,6 @@ def project(tmp_path_factory):
     project.run("layershap", "train")
     project.undisturbed = time.perf_counter() - started
     return project
-
-
-def server_command(project, name):
-    store, artifacts = project.root / f"{name}.db", project.root / f"{name}_artifacts"
-    return "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}", "--artifacts-destination", str(artifacts)
 
 
 def assert_complete(address):
@@ -90,7 +85,7 @@ def test_a_server_that_never_works(project, status):
     if status is not None:
         server.shutdown()
     name = f"status{status}"
-    with serving(project, *server_command(project, name)) as address:
+    with serving(project, *tracking_server(project, name)) as address:
         project.run("layershap", "sync", MLFLOW_TRACKING_URI=address)
         first = assert_complete(address)
         project.run("layershap", "sync", MLFLOW_TRACKING_URI=address)
@@ -100,7 +95,7 @@ def test_a_server_that_never_works(project, status):
 
 
 def test_a_server_that_dies_while_training(project):
-    command = server_command(project, "dying")
+    command = tracking_server(project, "dying")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -133,7 +128,7 @@ def test_a_sync_that_is_killed_loses_and_doubles_nothing(project):
     project.run("layershap", "evaluate", MLFLOW_TRACKING_URI=dead)
     (spool,) = (project.root / "work" / "spool").glob("*")
     count = len(list(spool.glob("0*")))
-    with serving(project, *server_command(project, "killed")) as address:
+    with serving(project, *tracking_server(project, "killed")) as address:
         environment = {**project.environment(), "MLFLOW_TRACKING_URI": address}
         for left in (count - 3, count // 2):
             process = subprocess.Popen(["layershap", "sync"], cwd=project.root, env=environment)

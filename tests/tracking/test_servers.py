@@ -6,21 +6,13 @@ import shutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from serving import serving
+from serving import serving, tracking_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_a_server_works_as_well_as_the_file(tracked):
-    command = (
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        f"sqlite:///{tracked.root / 'server.db'}",
-        "--artifacts-destination",
-        str(tracked.root / "server_artifacts"),
-    )
-    with serving(tracked, *command) as address:
+    with serving(tracked, *tracking_server(tracked)) as address:
         tracked.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=3", MLFLOW_TRACKING_URI=address)
         client = MlflowClient(address)
         experiment = client.get_experiment_by_name("layershap")

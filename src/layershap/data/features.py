@@ -21,8 +21,17 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def load_batch(paths: Sequence[Path], size: int) -> Tensor:
     """Read images as one tensor [N, 3, size, size], float32 in 0..1."""
-    arrays = np.stack([np.asarray(resize(read_image(path), size)) for path in paths])
-    return torch.from_numpy(arrays).permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+    return to_batch([read_pixels(path, size) for path in paths])
+
+
+def read_pixels(path: Path, size: int) -> np.ndarray:
+    """Read an image as [size, size, 3] of 8 bits."""
+    return np.asarray(resize(read_image(path), size))
+
+
+def to_batch(pictures: Sequence[np.ndarray]) -> Tensor:
+    """Return pictures [H, W, 3] of 8 bits as one tensor [N, 3, H, W], float32 in 0..1."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
 
 
 def batches(count: int, size: int, description: str) -> Iterator[slice]:

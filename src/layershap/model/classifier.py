@@ -1,8 +1,9 @@
 """The whole classifier: normalisation and backbone as feature layers, the head, and its description."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from layershap.files import read_json, replacing, write_json
 from layershap.model.backbones import build_backbone, read_state_dict
 
 FIRST_FEATURE_LAYER = 2  # as in the paper: 1 is the input
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ def build_classifier(description: Description, weights: str) -> Chain:
     )
     model = Chain(layers, head).eval()
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def numbered(by_name: Mapping[str, Item]) -> dict[tuple[int, str], Item]:
+    """Return what is known of every feature layer, in their order, by the layer's number and name."""
+    return {(number, name): found for number, (name, found) in enumerate(by_name.items(), FIRST_FEATURE_LAYER)}
 
 
 def layer_table(model: Chain, image_size: int) -> list[dict[str, object]]:

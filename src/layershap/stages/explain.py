@@ -1,6 +1,7 @@
 """Stage explain: heatmaps of every layer for chosen test images, with their numbers."""
 
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,12 @@ import torch
 from layershap import figures, paths, tracking
 from layershap.data.features import batches, load_batch
 from layershap.data.tables import Dataset, read_table, write_table
-from layershap.explain import (
-    Chain,
-    LayerExplanation,
-    blurred_reference,
-    choose_references,
-    explain_layers,
-    mean_reference,
-)
+from layershap.explain import Chain, blurred_reference, choose_references, explain_layers, mean_reference
 from layershap.explain.shap_engine import explain_layers_with_shap
+from layershap.explained_sheet import Explained, explained_sheet
 from layershap.files import file_digest, replacing, write_json
-from layershap.model.classifier import FIRST_FEATURE_LAYER, Description, load_classifier
+from layershap.layer_numbers import MEANS, layer_means, layer_numbers
+from layershap.model.classifier import Description, load_classifier, numbered
 from layershap.params import Explain, load_params
 from layershap.progress import progress_bar
 from layershap.runtime import prepare
@@ -43,10 +39,10 @@ def run() -> None:
         for decision in progress_bar(table.to_dict("records"), desc="explain", unit="image"):
             image = load_batch([paths.RAW / decision["path"]], description.image_size)
             references = blurred_reference(image) if shared is None else shared
-            result = explain_one(model, image, references, settings)
+            explained = explain_one(model, image, references, settings)
             name = picture_name(decision["path"])
-            write_pictures(partial, name, decision, image[0], result, description, settings)
-            found = layer_numbers(name, result)
+            write_pictures(partial, name, decision, image[0], explained, description, settings)
+            found = layer_numbers(name, explained)
             rows += found
             curves[name] = (
                 np.array([row["positive"] for row in found]),
@@ -72,9 +68,10 @@ def run() -> None:
 
     run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
     run.log_metrics({"explain": summary})
-    for layer, part in layers.groupby("layer"):
-        known = [name for name in ("positive", "negative", "error_share") if part[name].notna().all()]
-        run.log_metrics({f"layer/{name}": float(part[name].mean()) for name in known}, step=int(layer))
+    for row in layer_means(layers):
+        # with one reference there is no error
+        known = {f"layer/{name}": row[name] for name in MEANS if math.isfinite(row[name])}
+        run.log_metrics(known, step=row["number"])
     run.log_artifacts(paths.EXPLANATIONS, "explanations")
     first = table.drop_duplicates("label")
     shown = {
@@ -82,7 +79,7 @@ def run() -> None:
         for row in first.itertuples()
     }
     shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
-    run.log_images(shown, tracking.EXPLANATIONS_TAG, pictures_digest(shown.values()))
+    run.log_images(shown, pictures_digest(shown.values()))
     print(f"{len(table)} images, {len(numbers)} layers each; contact sheets are in {paths.CONTACT_SHEETS}")
 
 
@@ -110,20 +107,20 @@ def choose_images(dataset: Dataset, per_class: int) -> pd.DataFrame:
     return chosen.drop(columns=["pixels", "rank"])
 
 
-def explain_one(
-    model: Chain, image: torch.Tensor, references: torch.Tensor, settings: Explain
-) -> dict[str, LayerExplanation]:
+def explain_one(model: Chain, image: torch.Tensor, references: torch.Tensor, settings: Explain) -> Explained:
     """Explain one image [1, 3, H, W] with the engine of the settings."""
     if settings.engine == "shap":
         samples = len(references) * settings.segments
-        return dict(explain_layers_with_shap(model, image, references, samples, settings.output, settings.seed))
-    options: dict[str, Any] = {
-        "path": settings.path,
-        "segments": settings.segments,
-        "output": settings.output,
-        "tolerance": settings.tolerance,
-    }
-    return dict(explain_layers(model, image, references, **options))
+        found = explain_layers_with_shap(model, image, references, samples, settings.output, settings.seed)
+    else:
+        options: dict[str, Any] = {
+            "path": settings.path,
+            "segments": settings.segments,
+            "output": settings.output,
+            "tolerance": settings.tolerance,
+        }
+        found = explain_layers(model, image, references, **options)
+    return numbered(found)
 
 
 def picture_name(path: str) -> str:
@@ -136,20 +133,17 @@ def write_pictures(
     name: str,
     decision: dict[str, Any],
     image: torch.Tensor,
-    result: dict[str, LayerExplanation],
+    explained: Explained,
     description: Description,
     settings: Explain,
 ) -> None:
     """Write a PNG per layer, the contact sheet and the arrays of one image."""
     shown = figures.picture(image)
     units = figures.unit(settings.output, description.classes)
-    heatmaps, titles = [], []
     arrays: dict[str, np.ndarray] = {}
-    for number, (layer, found) in enumerate(result.items(), FIRST_FEATURE_LAYER):
+    for (number, layer), found in explained.items():
         heatmap, error = found.heatmap[0].numpy(), found.standard_error[0].numpy()
         title = f"{number} {layer}"
-        heatmaps.append(heatmap)
-        titles.append(title)
         picture = figures.layer_picture(shown, heatmap, error, f"{name}, layer {title}", units)
         figures.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
         arrays[f"{number:02d}_{layer}_heatmap"] = heatmap
@@ -157,19 +151,14 @@ def write_pictures(
         if found.own is not None and found.reference is not None:
             arrays[f"{number:02d}_{layer}_own"] = found.own[0].numpy()
             arrays[f"{number:02d}_{layer}_reference"] = found.reference[0].numpy()
-    total, expected = float(found.total[0]), float(found.expected[0])
     compared = {
         "images": f"mean of {settings.references} references",
         "mean": "the mean training image",
         "blur": "the image blurred",
     }[settings.reference]
     sure = decision[f"p_{decision['predicted']}"]
-    heading = (
-        f"{name}: {decision['label']}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for "
-        f"{decision['predicted']} ({sure:.0%} sure)\n{units}: {total + expected:.3f} = {expected:.3f} "
-        f"({compared}) {total:+.3f} (sum of every map)"
-    )
-    sheet = figures.contact_sheet(shown, heatmaps, titles, heading, units)
+    judged = f"{decision['label']}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for {decision['predicted']}"
+    sheet = explained_sheet(shown, explained, f"{name}: {judged} ({sure:.0%} sure)", compared, units)
     figures.save(sheet, folder / paths.CONTACT_SHEETS.name / f"{name}.png")
     np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]
 
@@ -177,27 +166,3 @@ def write_pictures(
 def pictures_digest(pictures: Iterable[Path]) -> str:
     """Return a short digest of some files."""
     return hashlib.sha256("".join(file_digest(path) for path in pictures).encode()).hexdigest()[:12]
-
-
-def layer_numbers(name: str, result: dict[str, LayerExplanation]) -> list[dict[str, Any]]:
-    """Return a row per layer: sums over the heatmap, what they must add up to, and the size of its error."""
-    rows = []
-    for number, (layer, found) in enumerate(result.items(), FIRST_FEATURE_LAYER):
-        heatmap, error = found.heatmap[0], found.standard_error[0]
-        rows.append(
-            {
-                "image": name,
-                "layer": number,
-                "name": layer,
-                "total": float(found.total[0]),
-                "change": float(found.total[0] - found.gap[0]),
-                "gap": float(found.gap[0]),
-                "positive": float(heatmap.clamp(min=0).sum()),
-                "negative": float(heatmap.clamp(max=0).sum()),
-                # how large the error is beside the map itself; one reference tells nothing of it
-                "error_share": float(error.norm() / heatmap.norm().clamp(min=1e-12)),
-                "segments": found.segments,
-                "constant": int(heatmap.numel() > 1 and float(heatmap.max()) == float(heatmap.min())),
-            }
-        )
-    return rows

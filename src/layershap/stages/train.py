@@ -41,7 +41,8 @@ def run() -> None:
     print_layers(table)
 
     work = paths.CHECKPOINTS / fingerprint(params)
-    run = tracking.open_run(f"{params.data.source} {params.model.backbone}", work / "run_id")
+    name = " ".join(filter(None, [params.data.source, params.model.backbone, lineage.experiment()]))
+    run = tracking.open_run(name, work / "run_id")
     run.log_params(params.model_dump())
     log_lineage(run, dataset, params)
 
