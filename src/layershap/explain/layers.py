@@ -40,6 +40,7 @@ def explain_layers(
     layers: Sequence[str] | None = None,
     output: Output = "margin",
     keep_features: bool = False,
+    keep_references: bool = False,
     tolerance: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Mapping[str, LayerExplanation]:
@@ -50,7 +51,8 @@ def explain_layers(
     quantity; Banerjee, Chu 2022); `image` draws one in image space, shared by all layers (conductance; Dhamdhere et
     al. 2018). `segments`: pieces of each path; sums are exact for any number. `target`: class explained (default: 1
     of two classes, the predicted one of more). `layers`: names (default: all). `output`: see outputs.output_values.
-    `keep_features`: keep every feature's value, not only their sum over maps. `tolerance`: double the segments until
+    `keep_features`: keep every feature's value, not only their sum over maps. `keep_references`: keep the heatmap
+    against each single reference. `tolerance`: double the segments until
     no image's heatmap changes by more than this share of its L2 norm, tried on the first references; each layer has
     its own number on path `layer`, all have one on path `image`. `progress`: called with (done, all).
 
@@ -73,7 +75,9 @@ def explain_layers(
             if progress:
                 progress(number, len(images))
     return {
-        name: _finish(name, [one.sums[index] for one in every], every, output, numbers[index], changes[index])
+        name: _finish(
+            name, [one.sums[index] for one in every], every, output, numbers[index], changes[index], keep_references
+        )
         for name, index in zip(names, indices, strict=True)
     }
 
@@ -117,7 +121,7 @@ def _explain_image(
         if single:
             logits[~same] = _layer_path(model, end, others, segments, single, explained)
     for index, part in sums.items():
-        part.add_nothing(int(same.sum()), end.features[index][0])
+        part.add_nothing(same, end.features[index][0])
     return _Explained(sums, explained.target, end.logits, logits)
 
 
@@ -160,10 +164,11 @@ class _Sums:
     reference: Tensor | None = None
     features: Tensor | None = None
 
-    def add_nothing(self, count: int, features: Tensor) -> None:
-        """Count `count` references that are the image itself; `features` [C, H, W]."""
+    def add_nothing(self, same: Tensor, features: Tensor) -> None:
+        """Count the references that are the image itself, where `same` [J]; `features` [C, H, W]."""
         nothing = torch.zeros_like(features)
-        self.heatmaps += [nothing[0].clone() for _ in range(count)]
+        others = iter(self.heatmaps)
+        self.heatmaps = [nothing[0].clone() if equal else next(others) for equal in same.tolist()]
         if self.straight:
             self.own, self.reference = _plus(self.own, nothing[0]), _plus(self.reference, nothing[0])
         if self.keep_features:
@@ -242,7 +247,13 @@ def _layer_path(
 
 
 def _finish(
-    name: str, parts: list[_Sums], every: list[_Explained], output: Output, segments: int, change: float | None
+    name: str,
+    parts: list[_Sums],
+    every: list[_Explained],
+    output: Output,
+    segments: int,
+    change: float | None,
+    keep_references: bool,
 ) -> LayerExplanation:
     """Turn the sums over J references into means, errors and gaps; refuse sums that do not agree."""
     f_images = torch.stack([output_values(one.logits[0], one.target, output) for one in every])
@@ -262,7 +273,10 @@ def _finish(
         reference = torch.stack([part.reference / count for part in parts if part.reference is not None])
     if parts[0].keep_features:
         features = torch.stack([part.features / count for part in parts if part.features is not None])
-    return LayerExplanation(heatmap, standard_error, own, reference, total, gap, expected, features, segments, change)
+    by_reference = single if keep_references else None
+    return LayerExplanation(
+        heatmap, standard_error, own, reference, total, gap, expected, features, segments, change, by_reference
+    )
 
 
 def _check_followed(found: Tensor, expected: Tensor) -> None:

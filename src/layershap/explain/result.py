@@ -16,6 +16,7 @@ class LayerExplanation:
     is not straight). total [N]: sum of the heatmap. gap [N]: total - (f(x) - mean_j f(x'_j)), 0 up to rounding.
     expected [N]: mean_j f(x'_j). features [N, C, H, W]: the single values, or None. segments: pieces of each path.
     change: largest relative change of a heatmap from half as many, where they were chosen by a tolerance.
+    by_reference [N, J, H, W]: the heatmap against each single reference, whose mean is the heatmap; or None.
     """
 
     heatmap: Tensor
@@ -28,6 +29,7 @@ class LayerExplanation:
     features: Tensor | None
     segments: int
     change: float | None = None
+    by_reference: Tensor | None = None
 
     def to_shap(self) -> Any:
         """Return a shap.Explanation: the features' values if they were kept, else those of the heatmap's pixels."""
