@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep deps test-faults
+.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep deps test-faults quality other-faces
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,12 @@ sweep: env  ## one experiment for each setting in SWEEP, one after the other, no
 paper: env  ## the paper's setting: Oxford-IIIT Pet, 2000 + 2000, VGG19 (needs a network)
 	dvc exp run -S data.source=oxford_pets -S data.per_class=2000 -S model.backbone=vgg19 \
 		-S explain.per_class=8
+
+quality: env  ## how faithful the heatmaps of each layer are (minutes; writes study/quality)
+	dvc repro study/dvc.yaml:quality
+
+other-faces: env  ## what in the heatmaps comes from the references (half an hour; writes study/other_faces)
+	dvc repro study/dvc.yaml:other_faces
 
 clean:  ## remove the environment and everything that a run wrote, but not the MLflow store
 	rm -rf .venv build src/*.egg-info work data/raw data/features data/*.csv models explanations reports plots/evaluate

@@ -9,6 +9,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 SOURCE = Path(__file__).parents[1] / "src"
+PIPELINES = (SOURCE.parent / "dvc.yaml", SOURCE.parent / "study" / "dvc.yaml")
 LOADED_BY_MLFLOW = {"train": "layershap.served_model"}  # not imported, but logged with the model
 
 
@@ -66,4 +67,5 @@ def write_dependencies(pipeline: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_dependencies(SOURCE.parent / "dvc.yaml")
+    for pipeline in PIPELINES:
+        write_dependencies(pipeline)

@@ -7,9 +7,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import REPOSITORY
-from imports import SOURCE, modules_of_stage, modules_used
+from imports import PIPELINES, SOURCE, modules_of_stage, modules_used
 
-STAGES = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]
+STAGES = {name: stage for path in PIPELINES for name, stage in YAML(typ="safe").load(path)["stages"].items()}
 PARAMS = YAML(typ="safe").load(REPOSITORY / "params.yaml")
 
 

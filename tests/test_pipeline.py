@@ -43,7 +43,7 @@ def test_one_run_holds_everything(project):
     logged = project.artifacts(run)
     missing = {path.name for path in pictures} - {name.rpartition("/")[2] for name in logged}
     assert not missing
-    assert len(pictures) == 2 * (18 + 1) + 1 + 3
+    assert len(pictures) == 2 * (18 + 2) + 1 + 3
 
 
 def test_every_layer_has_a_picture_and_arrays_that_add_up(project):

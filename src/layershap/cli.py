@@ -13,7 +13,7 @@ from layershap import __version__, paths
 from layershap.errors import UserError
 from layershap.lock import only_one
 
-STAGES = ("fetch", "split", "extract", "train", "evaluate", "report")
+STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", "quality", "other-faces")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +24,7 @@ def cli() -> None:
 
 
 def _add_stage(name: str) -> None:
-    module = f"layershap.stages.{name}"
+    module = f"layershap.stages.{name.replace('-', '_')}"
 
     @cli.command(name, help=f"Run the stage {name}.", short_help=f"run the stage {name}")
     def command() -> None:

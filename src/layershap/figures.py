@@ -76,12 +76,40 @@ def contact_sheet(
         axis.set_title(f"{title}\n{heatmap.shape[0]} x {heatmap.shape[1]}, ±{limit:.2g}", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
-    bar = figure.colorbar(shown, ax=list(axes), shrink=0.8, aspect=30, extend="both")
+    _scale(figure, shown, list(axes), unit)
+    figure.suptitle(heading, fontsize=11)
+    return figure
+
+
+def plate(image: np.ndarray, heatmaps: Sequence[np.ndarray], titles: Sequence[str], heading: str, unit: str) -> Figure:
+    """Draw the input and the `heatmaps` in groups, as the plates of Banerjee and Chu (2022): a row per resolution, with
+    the input at its head; scales as on the contact sheet."""
+    shapes = list(dict.fromkeys(heatmap.shape for heatmap in heatmaps))
+    groups = [[pair for pair in zip(heatmaps, titles, strict=True) if pair[0].shape == shape] for shape in shapes]
+    columns = 1 + max(len(group) for group in groups)
+    figure = plt.figure(figsize=(2.1 * columns + 1.1, 2.3 * len(groups) + 0.95), layout="constrained")
+    axes = np.atleast_2d(figure.subplots(len(groups), columns))
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for row, group in zip(axes, groups, strict=True):
+        height, width = group[0][0].shape
+        row[0].imshow(image)
+        row[0].set_title(f"1 input\nlayers of {height} x {width}", fontsize=9)
+        for axis, (heatmap, title) in zip(row[1:], group, strict=False):
+            values = density(heatmap)
+            limit = signed_limit(values)
+            shown = axis.imshow(values / limit, cmap=SIGNED, vmin=-1, vmax=1, interpolation="nearest")
+            axis.set_title(f"{title}\n±{limit:.2g}", fontsize=9)
+    _scale(figure, shown, list(axes.ravel()), unit)
+    figure.suptitle(heading, fontsize=11)
+    return figure
+
+
+def _scale(figure: Figure, shown: Any, axes: list[Axes], unit: str) -> None:
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8, aspect=30, extend="both")
     bar.set_label(
         f"SHAP value in multiples of the layer's limit ± in its title\n({unit} per 1 % of the image's area)", fontsize=9
     )
-    figure.suptitle(heading, fontsize=11)
-    return figure
 
 
 def layer_picture(image: np.ndarray, heatmap: np.ndarray, error: np.ndarray, heading: str, unit: str) -> Figure:

@@ -118,6 +118,22 @@ class Gate(_Section):
     policy: Literal["strict", "point", "lenient"]
 
 
+class Quality(_Section):
+    """The study of how good the explanations are."""
+
+    images: Count
+    references: Annotated[int, Field(ge=1, le=10_000)]
+    seed: Seed
+
+
+class OtherFaces(_Section):
+    """The study of what in the heatmaps comes from the references."""
+
+    images: Annotated[int, Field(ge=2, le=1_000_000)]
+    sets: Annotated[int, Field(ge=2, le=1_000_000)]
+    seed: Seed
+
+
 class Runtime(_Section):
     """The machine's part in the result."""
 
@@ -136,6 +152,8 @@ class Params(_Section):
     evaluate: Evaluate
     explain: Explain
     gate: Gate
+    quality: Quality
+    other_faces: OtherFaces
     runtime: Runtime
 
 

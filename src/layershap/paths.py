@@ -44,10 +44,16 @@ LAYERS_TABLE = PLOTS / "layers.csv"
 
 EXPLANATIONS = Path("explanations")
 CONTACT_SHEETS = EXPLANATIONS / "contact_sheets"
+PLATES = EXPLANATIONS / "plates"
 
 REPORTS = Path("reports")
 REPORT = REPORTS / "report.html"
 CARD = REPORTS / "model_card.md"
+
+OTHER_FACES = Path("study/other_faces")
+OTHER_FACES_WORK = Path("work/other_faces")
+QUALITY = Path("study/quality")
+QUALITY_WORK = Path("work/quality")
 
 STORE = Path("mlflow.db")
 ARTIFACTS = Path("mlartifacts")

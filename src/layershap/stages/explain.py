@@ -158,8 +158,10 @@ def write_pictures(
     }[settings.reference]
     sure = decision[f"p_{decision['predicted']}"]
     judged = f"{decision['label']}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for {decision['predicted']}"
-    sheet = explained_sheet(shown, explained, f"{name}: {judged} ({sure:.0%} sure)", compared, units)
-    figures.save(sheet, folder / paths.CONTACT_SHEETS.name / f"{name}.png")
+    title = f"{name}: {judged} ({sure:.0%} sure)"
+    for target, grouped in ((paths.CONTACT_SHEETS, False), (paths.PLATES, True)):
+        sheet = explained_sheet(shown, explained, title, compared, units, grouped)
+        figures.save(sheet, folder / target.name / f"{name}.png")
     np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]
 
 

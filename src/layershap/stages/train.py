@@ -1,9 +1,5 @@
 """Stage train: what lies above the freeze boundary; opens the MLflow run."""
 
-import hashlib
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -12,6 +8,7 @@ from layershap.data.datamodule import FeatureDataModule, Labels
 from layershap.data.features import FeatureCache
 from layershap.data.tables import Dataset, write_table
 from layershap.files import file_digest, remove, write_json
+from layershap.fingerprint import fingerprint
 from layershap.model.classifier import Description, boundary, build_classifier, layer_table, save_classifier
 from layershap.model.training import train_tail
 from layershap.params import Params, load_params
@@ -40,7 +37,8 @@ def run() -> None:
     table = layer_table(model, description.image_size)
     print_layers(table)
 
-    work = paths.CHECKPOINTS / fingerprint(params)
+    used = params.model_dump(include={"model", "extract", "head", "train", "runtime"})
+    work = paths.CHECKPOINTS / fingerprint(used, [paths.IMAGES_TABLE, paths.SPLIT_TABLE, paths.FEATURES / "index.json"])
     name = " ".join(filter(None, [params.data.source, params.model.backbone, lineage.experiment()]))
     run = tracking.open_run(name, work / "run_id")
     run.log_params(params.model_dump())
@@ -93,16 +91,6 @@ def log_lineage(run: tracking.Run, dataset: Dataset, params: Params) -> None:
 def _labels(dataset: Dataset, split: str, soft: bool) -> Labels:
     rows = dataset.rows(split)
     return Labels(rows, dataset.targets[rows].astype(np.int64), dataset.soft_targets(soft)[rows])
-
-
-def fingerprint(params: Params) -> str:
-    """Return a name for this very training: settings, data, and the package's code."""
-    sections = params.model_dump(include={"model", "extract", "head", "train", "runtime"})
-    digest = hashlib.sha256(json.dumps(sections, sort_keys=True).encode())
-    code = sorted(Path(__file__).parents[1].rglob("*.py"))
-    for path in [paths.IMAGES_TABLE, paths.SPLIT_TABLE, paths.FEATURES / "index.json", *code]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def print_layers(rows: list[dict[str, object]]) -> None:

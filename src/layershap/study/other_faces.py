@@ -19,6 +19,8 @@ from layershap.study.edges import checkerboard, correlation, edges, partial_corr
 CHECKERBOARD = 0.08  # amplitude, of the range 0..1
 SQUARES = 7  # of the checkerboard, along a side
 PLANTED = 8  # references that carry it
+CANDIDATES = 100  # training images, as many of each class, among which the reference is looked for
+REFERENCES = 32  # in two sets
 GROUPS = (1, 2, 4, 8, 16)  # references in a set, for the slopes of (c)
 
 Row = tuple[str, str, str, float]  # experiment, layer, measure, value
@@ -48,18 +50,26 @@ class Materials:
         return explain_layers(chosen.pop("model", self.model), image, references, **chosen)
 
 
+class Grids:
+    """Maps [C, H, W] of the candidates at every resolution, computed once."""
+
+    def __init__(self, maps: Tensor):
+        self.maps = maps
+        self.grids: dict[tuple[int, int], np.ndarray] = {}
+
+    def at(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return [C, pixels] at a map's `shape`."""
+        if shape not in self.grids:
+            self.grids[shape] = to_grid(self.maps, shape)
+        return self.grids[shape]
+
+
 class Outlines:
-    """Edges of the candidates and their mirror images at every resolution, computed once."""
+    """Edges of the candidates and of their mirror images."""
 
     def __init__(self, candidates: Tensor):
-        self.plain = edges(candidates)
-        self.grids: dict[tuple[tuple[int, int], bool], np.ndarray] = {}
-
-    def at(self, shape: tuple[int, int], flipped: bool = False) -> np.ndarray:
-        """Return [C, pixels] at a map's `shape`."""
-        if (shape, flipped) not in self.grids:
-            self.grids[shape, flipped] = to_grid(self.plain.flip(-1) if flipped else self.plain, shape)
-        return self.grids[shape, flipped]
+        found = edges(candidates)
+        self.plain, self.mirrored = Grids(found), Grids(found.flip(-1))
 
 
 def single_references(
@@ -71,27 +81,31 @@ def single_references(
         "other": int(generator.choice(np.flatnonzero(materials.candidate_classes != label))),
     }
     own = edges(image)
+    # how much every candidate differs from the image, pixel by pixel
+    differences = Grids((materials.candidates - image).abs().mean(1))
     reference = {kind: materials.candidates[number][None] for kind, number in true.items()}
     for kind, number in true.items():
         for layer, found in materials.explain(image, reference[kind]).items():
             assert found.own is not None and found.reference is not None
-            yield from _told(f"a {kind}", layer, "", found.heatmap, number, own, outlines)
-            yield from _told(f"a {kind}", layer, " own", found.own, number, own, outlines)
-            yield from _told(f"a {kind}", layer, " reference", found.reference, number, own, outlines)
+            yield from _told(f"a {kind}", layer, "", found.heatmap, number, own, outlines.plain)
+            yield from _told(f"a {kind}", layer, " own", found.own, number, own, outlines.plain)
+            yield from _told(f"a {kind}", layer, " reference", found.reference, number, own, outlines.plain)
+            yield from _told(f"a {kind}", layer, " difference", found.heatmap, number, own, differences)
             yield f"a {kind}", layer, "share", reference_share(found)
             yield f"a {kind}", layer, "own outlines", _own_outlines(found.heatmap, own)
     number = true["other"]
     for layer, found in materials.explain(image, reference["other"], path="image").items():
-        yield from _told("a image path", layer, "", found.heatmap, number, own, outlines)
+        yield from _told("a image path", layer, "", found.heatmap, number, own, outlines.plain)
     for kind, smooth in (("mean", materials.mean), ("blur", blurred_reference(image))):
         for layer, found in materials.explain(image, smooth).items():
-            yield from _told(f"d {kind}", layer, "", found.heatmap, number, own, outlines)
+            yield from _told(f"d {kind}", layer, "", found.heatmap, number, own, outlines.plain)
             yield f"d {kind}", layer, "own outlines", _own_outlines(found.heatmap, own)
     for layer, found in materials.explain(image, reference["other"].flip(-1)).items():
-        yield from _told("g", layer, "", found.heatmap, number, own, outlines, flipped=True)
-        yield from _told("g", layer, " unflipped", found.heatmap, number, own, outlines)
+        yield from _told("g", layer, "", found.heatmap, number, own, outlines.mirrored)
+        yield from _told("g", layer, " unflipped", found.heatmap, number, own, outlines.plain)
     for layer, found in materials.explain(image, reference["other"], model=materials.random).items():
-        yield from _told("h", layer, "", found.heatmap, number, own, outlines)
+        yield from _told("h", layer, "", found.heatmap, number, own, outlines.plain)
+        yield from _told("h", layer, " difference", found.heatmap, number, own, differences)
 
 
 def sets_of_references(image: Tensor, label: int, materials: Materials) -> Iterator[Row]:
@@ -128,6 +142,9 @@ def sets_of_references(image: Tensor, label: int, materials: Materials) -> Itera
         yield "f", layer, "planted", with_board
         yield "f", layer, "plain", plain
         yield "f", layer, "gain", with_board - plain
+        change = (planted[layer].heatmap[0] - single[:PLANTED].mean(0)).numpy().ravel()
+        yield "f", layer, "change", explained_share(np.abs(change), pattern, to_grid(own, shape))
+        yield "f", layer, "size of change", float(np.linalg.norm(change) / single[:PLANTED].mean(0).norm())
 
         yield "i", layer, "largest value", float(itself[layer].heatmap.abs().max())
 
@@ -156,20 +173,12 @@ def explained_share(heatmap: np.ndarray, pattern: np.ndarray, controls: np.ndarr
 
 
 def _told(
-    experiment: str,
-    layer: str,
-    part: str,
-    heatmap: Tensor,
-    true: int,
-    own: Tensor,
-    outlines: Outlines,
-    flipped: bool = False,
+    experiment: str, layer: str, part: str, heatmap: Tensor, true: int, own: Tensor, candidates: Grids
 ) -> Iterator[Row]:
-    """Rank the candidates by how their outlines correlate with |heatmap|, given the input's own."""
+    """Rank the candidates by how closely |heatmap| follows their outlines, or differences, beyond the input's."""
     shape = (heatmap.shape[1], heatmap.shape[2])
     size = heatmap[0].abs().double().numpy().ravel()
-    scores = partial_correlations(size, outlines.at(shape, flipped), to_grid(own, shape))
-    first, below = rank(scores, true)
+    first, below = rank(partial_correlations(size, candidates.at(shape), to_grid(own, shape)), true)
     yield experiment, layer, f"top 1{part}", first
     yield experiment, layer, f"auc{part}", below
 
@@ -207,3 +216,38 @@ def _projection(heatmap: np.ndarray, outlines: np.ndarray, controls: np.ndarray)
     direction = without(outlines, controls)
     size = np.linalg.norm(direction)
     return float(without(heatmap, controls) @ direction / size / np.sqrt(len(heatmap))) if size > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image [H, W, 3] in 0..1, one reference, and the maps [h, w] of every layer under the name of their kind."""
+
+    image: np.ndarray
+    reference: np.ndarray
+    maps: Mapping[str, Mapping[str, np.ndarray]]
+
+
+def example(image: Tensor, label: int, materials: Materials) -> Example:
+    """Return one image's maps against one reference of another class: the map, its parts, and the counter-tests."""
+    number = int(np.flatnonzero(materials.candidate_classes != label)[0])
+    reference = materials.candidates[number][None]
+    plain = materials.explain(image, reference)
+    others = {
+        "mirrored reference": materials.explain(image, reference.flip(-1)),
+        "random weights": materials.explain(image, reference, model=materials.random),
+        f"{len(materials.references)} references": materials.explain(image, materials.references),
+        "blurred image": materials.explain(image, blurred_reference(image)),
+    }
+    maps = {"map": {name: found.heatmap[0].numpy() for name, found in plain.items()}}
+    maps["own part"] = {name: found.own[0].numpy() for name, found in plain.items() if found.own is not None}
+    maps["reference part"] = {
+        name: found.reference[0].numpy() for name, found in plain.items() if found.reference is not None
+    }
+    maps |= {
+        kind: {name: found.heatmap[0].numpy() for name, found in result.items()} for kind, result in others.items()
+    }
+    return Example(_picture(image), _picture(reference), maps)
+
+
+def _picture(image: Tensor) -> np.ndarray:
+    return image[0].permute(1, 2, 0).numpy()

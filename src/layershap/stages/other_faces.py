@@ -1,0 +1,90 @@
+"""Stage other_faces: what in an image's heatmaps comes from the references (experiments a to i)."""
+
+import numpy as np
+import torch
+
+from layershap import paths, tracking
+from layershap.data.features import batches, load_batch
+from layershap.data.tables import Dataset, write_table
+from layershap.explain import mean_reference
+from layershap.files import file_digest, remove, replacing, write_text
+from layershap.fingerprint import fingerprint
+from layershap.model.classifier import build_classifier, load_classifier, numbered
+from layershap.params import load_params
+from layershap.runtime import prepare
+from layershap.study import other_faces_figures as pictures
+from layershap.study.expectations import EXPERIMENTS, Results
+from layershap.study.images import draw, each_image
+from layershap.study.other_faces import (
+    CANDIDATES,
+    REFERENCES,
+    Materials,
+    Outlines,
+    Row,
+    example,
+    sets_of_references,
+    single_references,
+)
+from layershap.study.other_faces_results import results_text, summarise
+
+
+def run() -> None:
+    """Write the numbers per image, the table per layer, the findings and the figures; log them with the model."""
+    params = load_params()
+    prepare(params)
+    settings = params.other_faces
+    dataset = Dataset.read()
+    model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
+    size, train = description.image_size, dataset.rows("train")
+    chosen = draw(dataset, "test", settings.images, settings.seed, "other_faces.images")
+    candidates = draw(dataset, "train", min(CANDIDATES, len(train)), settings.seed, "candidates")
+    references = draw(dataset, "train", min(REFERENCES, len(train) // 2 * 2), settings.seed + 1, "references")
+    files = [dataset.paths[row] for row in train]
+    torch.manual_seed(settings.seed)
+    materials = Materials(
+        model,
+        build_classifier(description, "random"),
+        load_batch([dataset.paths[row] for row in candidates], size),
+        dataset.targets[candidates],
+        load_batch([dataset.paths[row] for row in references], size),
+        dataset.targets[references],
+        mean_reference(load_batch(files[rows], size) for rows in batches(len(files), 64, "mean")),
+        params.explain.segments,
+        params.explain.output,
+    )
+    outlines = Outlines(materials.candidates)
+
+    def numbers(position: int) -> list[Row]:
+        image = load_batch([dataset.paths[chosen[position]]], size)
+        label = int(dataset.targets[chosen[position]])
+        generator = np.random.default_rng((settings.seed, position))
+        rows = list(single_references(image, label, materials, outlines, generator))
+        return rows + (list(sets_of_references(image, label, materials)) if position < settings.sets else [])
+
+    used = {
+        "study": settings.model_dump(),
+        "explain": [params.explain.segments, params.explain.output],
+        "threads": params.runtime.threads,
+    }
+    work = paths.OTHER_FACES_WORK / fingerprint(used, [paths.MODEL_WEIGHTS, paths.IMAGES_TABLE, paths.SPLIT_TABLE])
+    names = [dataset.images["path"][row] for row in chosen]
+    rows = each_image(names, work, numbers, ["experiment", "name", "measure", "value"])
+    layers = {name: number for number, name in numbered(dict.fromkeys(model.names))}
+    table = summarise(rows, layers)
+    with replacing(paths.OTHER_FACES) as partial:
+        write_table(partial / "images.csv", rows)
+        write_table(partial / "table.csv", table)
+        write_text(partial / "results.md", results_text(table))
+        pictures.save_all(partial, table)
+        shown = load_batch([dataset.paths[chosen[0]]], size)
+        pictures.save_example(partial, example(shown, int(dataset.targets[chosen[0]]), materials), layers)
+
+    log = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
+    for number, part in table.groupby("layer"):
+        means = {f"{row.experiment}/{row.measure}": row.mean for row in part.itertuples() if np.isfinite(row.mean)}
+        log.log_metrics({"other_faces": means}, step=int(number))
+    log.log_artifacts(paths.OTHER_FACES, "other_faces")
+    remove(work)
+    for experiment in EXPERIMENTS:
+        print(f"{experiment.title}: {'as expected' if experiment.holds(Results(table)) else 'NOT as expected'}")
+    print(f"the findings are in {paths.OTHER_FACES / 'results.md'}")

@@ -1,0 +1,36 @@
+"""From numbers per image to a table per layer, with intervals over images."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from layershap.study.statistics import above_chance, holm, mean_interval
+
+COLUMNS = ["layer", "name", "images", "mean", "low", "high"]
+
+
+def by_layer(rows: pd.DataFrame, keys: list[str], layers: Mapping[str, int]) -> pd.DataFrame:
+    """Return mean and 95 % interval over images of every measure at every layer.
+
+    rows: image, name (of a layer), value, and `keys`, which name the measure. `layers`: numbers by name.
+    """
+    found = []
+    for key, part in rows.groupby([*keys, "name"], sort=False):
+        mean, low, high = mean_interval(part["value"].to_numpy(float))
+        found.append([*key[:-1], layers[key[-1]], key[-1], int(part["value"].notna().sum()), mean, low, high])
+    return pd.DataFrame(found, columns=[*keys, *COLUMNS])
+
+
+def add_chance(table: pd.DataFrame, rows: pd.DataFrame, chances: Mapping[str, float]) -> pd.DataFrame:
+    """Add the column `p_holm`: of lying above chance (`chances`: by measure), corrected over layers; else empty."""
+    values = pd.Series(np.nan, index=table.index)
+    for (experiment, measure), part in table.groupby(["experiment", "measure"], sort=False):
+        if measure in chances:
+            one = rows[(rows["experiment"] == experiment) & (rows["measure"] == measure)]
+            tests = [
+                above_chance(one.loc[one["name"] == name, "value"].to_numpy(float), chances[measure])
+                for name in part["name"]
+            ]
+            values[part.index] = holm(tests)
+    return table.assign(p_holm=values)
