@@ -2,12 +2,12 @@ import itertools
 
 import pytest
 import torch
-from nets import Residual, data, small_chain
 from torch import nn
 
 from layershap.explain import Chain, UnsupportedOperationError, explain_layers, layers
 from layershap.explain.layers import InexactSumError
 from layershap.explain.outputs import output_values
+from nets import Residual, data, small_chain
 
 PATHS = ("layer", "image")
 
@@ -386,3 +386,16 @@ def test_progress_counts_images():
     seen = []
     explain_layers(small_chain(), *data(), progress=lambda done, count: seen.append((done, count)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_map_against_each_reference_is_that_of_the_reference_alone(path):
+    model = small_chain()
+    images, references = data(count=1)
+    references[1] = images[0]  # the image itself, in the middle
+    found = explain_layers(model, images, references, path=path, keep_references=True)
+    for name, layer in found.items():
+        alone = [explain_layers(model, images, reference[None], path=path)[name].heatmap for reference in references]
+        torch.testing.assert_close(layer.by_reference, torch.stack(alone, 1))
+        torch.testing.assert_close(layer.by_reference.mean(1), layer.heatmap)
+    assert explain_layers(model, images, references, path=path)["pool"].by_reference is None

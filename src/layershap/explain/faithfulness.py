@@ -36,6 +36,7 @@ def replacement_curve(
     return _replaced(model, layer, features, references, masks, target, output).mean(1)
 
 
+@torch.no_grad()
 def sensitivity_n(
     model: Chain,
     layer: int,
