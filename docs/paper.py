@@ -1,0 +1,141 @@
+"""Write the measured parts of docs/paper.md and its pictures from the studies of this checkout.
+
+make quality other-faces          # first, after a run of the pipeline (docs/paper.md says with which settings)
+python docs/paper.py              # some minutes: VGG19 with random weights is explained for shape, time and memory
+"""
+
+import resource
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from layershap import figures, paths
+from layershap.data.features import load_batch
+from layershap.data.tables import Dataset
+from layershap.explain import choose_references, explain_layers
+from layershap.files import read_json
+from layershap.model.classifier import Description, build_classifier, layer_table, numbered
+from layershap.params import load_params
+from layershap.runtime import prepare
+
+PAGE = Path("docs/paper.md")
+PICTURES = Path("docs/pictures/paper")
+QUALITY = {
+    "share with the sign of the sum": "agreeing share",
+    "Gini": "gini",
+    "correlation with the next layer": "agreement",
+    "deletion gain": "deletion gain",
+    "insertion gain": "insertion gain",
+    "sensitivity-n": "sensitivity-n",
+    "likeness, head shuffled": "likeness 0",
+    "likeness, all shuffled": "likeness 1",
+}
+
+
+def main() -> None:
+    """Fill every block of the page."""
+    params = load_params()
+    prepare(params)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for picture in (*paths.OTHER_FACES.glob("*.png"), *paths.QUALITY.glob("*.png")):
+        shutil.copy(picture, PICTURES)
+    plate, *_ = sorted(paths.PLATES.glob("*.png"))
+    shutil.copy(plate, PICTURES / "plate.png")
+    blocks = {
+        "setting": setting(),
+        "quality": quality_table(),
+        "other faces": (paths.OTHER_FACES / "results.md").read_text(),
+        "vgg19": vgg19(),
+    }
+    text = PAGE.read_text()
+    for name, block in blocks.items():
+        start, found, rest = text.partition(f"<!-- {name} -->\n")
+        if not found:
+            raise SystemExit(f"{PAGE} has no block {name}")
+        text = start + found + block + rest[rest.index("<!-- end -->") :]
+    PAGE.write_text(text)
+
+
+def setting() -> str:
+    """Return what was trained, and how well, in a sentence or two."""
+    card, test, explained, split = (
+        read_json(path)
+        for path in (paths.MODEL_CARD, paths.EVALUATE_METRICS, paths.EXPLAIN_METRICS, paths.SPLIT_METRICS)
+    )
+    interval = f"{test['accuracy_low']:.4f} to {test['accuracy_high']:.4f}"
+    sentences = [
+        f"{card['backbone']}, {len(Dataset.read().rows('train'))} images to train and {test['n_test']} to test "
+        f"({' and '.join(card['classes'])}; {split['pictures_in_two_splits']} exact duplicates across splits).",
+        f"Test accuracy **{test['accuracy']:.4f}** (95 % interval {interval}).",
+        f"{explained['images']} test images explained at all {explained['layers']} layers on path "
+        f"{load_params().explain.path}; the largest gap of a sum is **{explained['largest_gap']:.1e}**.",
+    ]
+    return "\n".join(sentences) + "\n"
+
+
+def quality_table() -> str:
+    """Return the table of the study of quality."""
+    table = pd.read_csv(paths.QUALITY / "table.csv").set_index(["measure", "layer"])
+    layers = sorted(table.index.unique("layer"))
+    lines = [f"| layer | {' | '.join(QUALITY)} |", "|---|" + "---:|" * len(QUALITY)]
+    for layer in layers:
+        name = table.loc[("gini", layer), "name"]
+        cells = [cell(table, measure, layer) for measure in QUALITY.values()]
+        lines.append(f"| {layer} {name} | {' | '.join(cells)} |")
+    count = int(table["images"].max())
+    return "\n".join([*lines, "", f"Mean over {count} test images [95 % interval by bootstrap over images].", ""])
+
+
+def cell(table: pd.DataFrame, measure: str, layer: int) -> str:
+    """Return a mean with its interval."""
+    if (measure, layer) not in table.index:
+        return "–"
+    row = table.loc[(measure, layer)]
+    return f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def vgg19() -> str:
+    """Return the paper's table of layers, and time, memory and gap of explaining them all with random weights."""
+    params = load_params()
+    dataset = Dataset.read()
+    description = Description("vgg19", 224, dataset.classes, 0, [64], 0.5)
+    torch.manual_seed(0)
+    model = build_classifier(description, "random")
+    lines = ["| number | name | type | output shape |", "|--:|---|---|---|"]
+    for row in layer_table(model, 224):
+        shape = " x ".join(str(length) for length in row["shape"])
+        lines.append(f"| {row['number']} | {row['name']} | {row['type']} | {shape} |")
+    train = dataset.rows("train")
+    chosen = train[choose_references(dataset.targets[train].tolist(), 10, 0)]
+    references = load_batch([dataset.paths[row] for row in chosen], 224)
+    image = load_batch([dataset.paths[dataset.rows("test")[0]]], 224)
+    lines += ["", "| one image, 10 references, 4 segments | seconds | largest gap, relative |", "|---|--:|--:|"]
+    for path in ("image", "layer"):
+        start = time.perf_counter()
+        found = explain_layers(model, image, references, path=path)
+        seconds = time.perf_counter() - start
+        gap = max(float((layer.gap / layer.total).abs()) for layer in found.values())
+        lines.append(f"| path {path}, all {len(found)} layers | {seconds:.1f} | {gap:.1e} |")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    explained = numbered(found)
+    sheet = figures.plate(
+        figures.picture(image[0]),
+        [layer.heatmap[0].numpy() for layer in explained.values()],
+        [f"{number} {name}" for number, name in explained],
+        "VGG19 with RANDOM weights: shape alone, nothing about cats and dogs",
+        figures.unit("margin", dataset.classes),
+    )
+    figures.save(sheet, PICTURES / "vgg19_random.png")
+    lines += [
+        "",
+        f"The process, network and images included, took {peak:.1f} GiB at most, on {params.runtime.threads} threads.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
