@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep deps test-faults quality other-faces
+.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep deps test-faults quality other-faces audit
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,11 @@ lint: env  ## ruff and mypy
 	ruff check .
 	ruff format --check .
 	mypy
+
+audit:  ## known weaknesses of the pinned packages (needs a network)
+	$(PYTHON) -m venv work/audit
+	work/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	work/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 deps: env  ## write the modules that each stage imports into dvc.yaml
 	python tests/imports.py

@@ -9,7 +9,7 @@ from PIL import Image
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 REPOSITORY = Path(__file__).parents[1]
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "explain")]
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

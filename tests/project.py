@@ -21,15 +21,19 @@ SETTINGS = {
 }
 
 
+IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "quality", "other_faces", "dvc.lock")
+
+
 class Project:
     """The repository's pipeline in `root`, on pictures of discs and squares."""
 
     def __init__(self, root: Path, rng, settings=None, count=24):
         self.root = root
+        root.mkdir(parents=True, exist_ok=True)
         for name in ("dvc.yaml", "params.yaml", "MLproject", "python_env.yaml", ".gitignore", ".dvcignore"):
             shutil.copy(REPOSITORY / name, root)
-        for name in ("src", "baseline"):
-            shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for name in ("src", "baseline", "study"):
+            shutil.copytree(REPOSITORY / name, root / name, ignore=IGNORED)
         (root / "baseline" / "baseline.json").unlink(missing_ok=True)
         (root / ".dvc").mkdir()
         shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc")

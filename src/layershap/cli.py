@@ -1,5 +1,6 @@
 """The command line: `layershap STAGE` is the command behind each DVC stage."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from layershap.errors import UserError
 from layershap.lock import only_one
 
 STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", "quality", "other-faces")
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+DISK_ERROR = 74  # as sysexits.h has it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -144,6 +147,12 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        place = error.filename or Path.cwd()
+        click.echo(f"layershap: {error.strerror}, on the disk of {place}; free some and run the same again", err=True)
+        sys.exit(DISK_ERROR)
     except click.Abort:
         click.echo("layershap: interrupted", err=True)
         sys.exit(130)

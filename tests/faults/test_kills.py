@@ -1,4 +1,6 @@
-"""Rows 1, 4, 9: kill -9 at random moments, then again. LAYERSHAP_KILLS: kills of each stage (default 2)."""
+"""Rows 1, 4, 9: kill -9 at random moments, then again. LAYERSHAP_KILLS: kills of each stage (default 2).
+
+LAYERSHAP_TRIES: tries at two trainers in one folder (default 1)."""
 
 import os
 import signal
@@ -15,6 +17,7 @@ from project import SETTINGS, Project
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 KILLS = int(os.environ.get("LAYERSHAP_KILLS", "2"))
+TRIES = int(os.environ.get("LAYERSHAP_TRIES", "1"))
 STAGES = ("fetch", "extract", "train", "explain")
 
 
@@ -77,9 +80,10 @@ def stages_running(project):
     return found
 
 
-def test_killing_dvc_alone_never_leaves_two_trainers(project):
+@pytest.mark.parametrize("attempt", range(TRIES))
+def test_killing_dvc_alone_never_leaves_two_trainers(project, attempt):
     """Row 6."""
-    project.change("train.epochs", 400)
+    project.change("train.epochs", 400 + attempt)
     project.change("train.patience", 400)
     command = ["dvc", "repro", "--single-item", "train"]
     process = subprocess.Popen(
@@ -87,7 +91,7 @@ def test_killing_dvc_alone_never_leaves_two_trainers(project):
     )
     while not (project.root / "work" / "running.json").exists() or not stages_running(project):
         time.sleep(0.2)
-    time.sleep(3)
+    time.sleep(np.random.default_rng(attempt).uniform(1, 5))
     (trainer,) = stages_running(project)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,5 +1,7 @@
 """The cache of frozen features: one array per view, in the order of the table of images, fp16, memory-mapped."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -65,14 +67,25 @@ def extract_features(
             if not torch.isfinite(features).all() or features.abs().amax() > torch.finfo(torch.float16).max:
                 raise ValueError(f"features of {paths[rows][0]} and the next are not finite in fp16")
             if view not in arrays:
-                arrays[view] = np.lib.format.open_memmap(
-                    target / f"{view}.npy", "w+", np.float16, (len(paths), *features.shape[1:])
-                )
+                file = target / f"{view}.npy"
+                arrays[view] = np.lib.format.open_memmap(file, "w+", np.float16, (len(paths), *features.shape[1:]))
+                take_space(file)
             arrays[view][rows] = features.to(torch.float16).numpy()
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
     shape = [int(length) for length in arrays[views[0]].shape[1:]]
     write_json(target / "index.json", {"views": list(views), "shape": shape, "images": len(paths)})
+
+
+def take_space(file: Path) -> None:
+    """Take the disk space of a sparse file, so that a full disk is an error now and not a signal at some later page."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            try:
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    raise OSError(error.errno, error.strerror, str(file)) from None
 
 
 class FeatureCache:

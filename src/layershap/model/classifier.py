@@ -1,5 +1,6 @@
 """The whole classifier: normalisation and backbone as feature layers, the head, and its description."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,13 +129,10 @@ def boundary(model: Chain, unfreeze: int) -> int:
 def save_classifier(model: Chain, description: Description, weights: Path, card: Path) -> None:
     """Write the state dict and, as JSON, description and layer table; the bytes depend on the model alone."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    content = io.BytesIO()  # torch.save writes a file's own name into it
+    torch.save(state, content)
     with replacing(weights) as partial:
-        partial.mkdir()
-        # torch.save writes the file's own name into the file
-        torch.save(state, partial / weights.name)
-        (partial / weights.name).rename(partial.with_name("saved"))
-        partial.rmdir()
-        partial.with_name("saved").rename(partial)
+        partial.write_bytes(content.getbuffer())
     write_json(card, {**asdict(description), "layers": layer_table(model, description.image_size)})
 
 

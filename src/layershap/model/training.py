@@ -1,7 +1,9 @@
 """Training what lies above the freeze boundary, on cached features, with Lightning."""
 
 import logging
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,33 @@ def balanced_weights(numbers: Tensor, classes: int) -> Tensor:
     return len(numbers) / (classes * counts)
 
 
+def usable_checkpoint(folder: Path) -> Path | None:
+    """Return the latest checkpoint that can be read, the best one where that cannot; broken ones are set aside."""
+    for path in (folder / "last.ckpt", folder / "best.ckpt"):
+        if path.exists():
+            try:
+                torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # whatever is wrong with the file
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                aside = path.replace(path.with_suffix(".broken"))
+                logger.warning("%s cannot be read (%s) and is set aside as %s", path, reason, aside.name)
+            else:
+                return path
+    return None
+
+
+@contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let Lightning write a checkpoint beside its place: from another disk it would come by copying, and a full disk
+    would destroy the old one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 def train_tail(
     model: Chain,
     start: int,
@@ -155,12 +184,13 @@ def train_tail(
         enable_model_summary=False,
         default_root_dir=checkpoints,
     )
-    last = checkpoints / "last.ckpt"
-    if last.exists():
-        logger.warning("going on from %s", last)
+    checkpoint = usable_checkpoint(checkpoints)
+    if checkpoint:
+        logger.warning("going on from %s", checkpoint)
     model.requires_grad_(True)
     tail.train()
-    trainer.fit(tail, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    with temporary_files_in(checkpoints):
+        trainer.fit(tail, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     state = torch.load(best.best_model_path, weights_only=True)
     tail.load_state_dict(state["state_dict"])
     model.eval()
