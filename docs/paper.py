@@ -23,6 +23,7 @@ from layershap.runtime import prepare
 
 PAGE = Path("docs/paper.md")
 PICTURES = Path("docs/pictures/paper")
+BLOCKS = ("setting", "quality", "answer", "other faces", "vgg19")
 QUALITY = {
     "share with the sign of the sum": "agreeing share",
     "Gini": "gini",
@@ -32,6 +33,17 @@ QUALITY = {
     "sensitivity-n": "sensitivity-n",
     "likeness, head shuffled": "likeness 0",
     "likeness, all shuffled": "likeness 1",
+}
+ANSWER = {
+    "AUC, map": ("a other", "auc"),
+    "AUC, reference part": ("a other", "auc reference"),
+    "AUC, own part": ("a other", "auc own"),
+    "AUC, mirrored reference": ("g", "auc"),
+    "AUC, random weights": ("h", "auc"),
+    "AUC, blurred image as reference": ("d blur", "auc"),
+    "fading with J, references' outlines": ("c", "slope others"),
+    "fading with J, own outlines": ("c", "slope own"),
+    "maps of two sets of 16, correlation": ("b", "correlation"),
 }
 
 
@@ -44,17 +56,18 @@ def main() -> None:
         shutil.copy(picture, PICTURES)
     plate, *_ = sorted(paths.PLATES.glob("*.png"))
     shutil.copy(plate, PICTURES / "plate.png")
+    text = PAGE.read_text()
+    if missing := [name for name in BLOCKS if f"<!-- {name} -->\n" not in text]:
+        raise SystemExit(f"{PAGE} has no block {', '.join(missing)}")
     blocks = {
         "setting": setting(),
         "quality": quality_table(),
+        "answer": answer_table(),
         "other faces": (paths.OTHER_FACES / "results.md").read_text(),
         "vgg19": vgg19(),
     }
-    text = PAGE.read_text()
     for name, block in blocks.items():
         start, found, rest = text.partition(f"<!-- {name} -->\n")
-        if not found:
-            raise SystemExit(f"{PAGE} has no block {name}")
         text = start + found + block + rest[rest.index("<!-- end -->") :]
     PAGE.write_text(text)
 
@@ -87,6 +100,20 @@ def quality_table() -> str:
         lines.append(f"| {layer} {name} | {' | '.join(cells)} |")
     count = int(table["images"].max())
     return "\n".join([*lines, "", f"Mean over {count} test images [95 % interval by bootstrap over images].", ""])
+
+
+def answer_table() -> str:
+    """Return the measures that answer whose outlines a map shows, and whether they stay, layer by layer."""
+    table = pd.read_csv(paths.OTHER_FACES / "table.csv").set_index(["experiment", "measure", "layer"])
+    lines = [f"| layer | {' | '.join(ANSWER)} |", "|---|" + "---:|" * len(ANSWER)]
+    for layer in sorted(table.index.unique("layer")):
+        cells = []
+        for experiment, measure in ANSWER.values():
+            known = (experiment, measure, layer) in table.index
+            value = table.loc[(experiment, measure, layer), "mean"] if known else float("nan")
+            cells.append(f"{value:.2f}" if value == value else "–")
+        lines.append(f"| {layer} {table.loc[('b', 'correlation', layer), 'name']} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 def cell(table: pd.DataFrame, measure: str, layer: int) -> str:

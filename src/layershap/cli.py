@@ -150,7 +150,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
-        place = error.filename or Path.cwd()
+        place = error.filename or f"{Path.cwd()} or of temporary files"
         click.echo(f"layershap: {error.strerror}, on the disk of {place}; free some and run the same again", err=True)
         sys.exit(DISK_ERROR)
     except click.Abort:

@@ -63,7 +63,11 @@ def _keep(value: Any, target: Path) -> Any:
     copy = target / value.name
     copy.parent.mkdir(parents=True)
     if value.is_dir():
-        shutil.copytree(value, copy)
+        # file by file: copytree's error does not say that the disk is full
+        copy.mkdir()
+        for file in sorted(value.rglob("*")):
+            target = copy / file.relative_to(value)
+            target.mkdir(parents=True) if file.is_dir() else shutil.copy2(file, target)
     else:
         shutil.copy2(value, copy)
     return {PATH_KEY: copy.relative_to(_entry(copy)).as_posix()}

@@ -227,10 +227,11 @@ class Run:
             return
         # MLflow names the files at random: after a kill here, what came through must not come twice
         there = [Path(file.path).name for file in self.server.list_artifacts(self.run_id, "images")]
-        for key, path in images.items():
-            start = f"{key}%step%{len(seen)}%"
-            # the picture and its small version
-            if sum(name.startswith(start) for name in there) < 2:
+        for name, path in images.items():
+            key = re.sub(r"[^\w\-. ]", "_", name, flags=re.ASCII)  # what MLflow allows
+            start = f"{key}+step+{len(seen)}+"
+            # the small version comes last
+            if not any(file.startswith(start) and file.endswith(".webp") for file in there):
                 with Image.open(path) as picture:
                     self.server.log_image(self.run_id, picture.convert("RGB"), key=key, step=len(seen))
         self.server.set_tag(self.run_id, EXPLANATIONS_TAG, f"{known} {digest}".strip())

@@ -39,6 +39,7 @@ BROKEN = {
     "truncated": ({"last.ckpt": cut}, "going on from", 1),
     "empty": ({"last.ckpt": lambda path: path.write_bytes(b"")}, "going on from", 1),
     "a pickle": ({"last.ckpt": lambda path: path.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")}, "going on from", 1),
+    "the best one": ({"best.ckpt": cut}, "of no use without the best epoch", 1),
     "both": ({"last.ckpt": cut, "best.ckpt": cut}, "is set aside", 2),
 }
 

@@ -62,4 +62,5 @@ def test_a_constant_map_has_no_correlation():
 
 def test_checkerboard():
     np.testing.assert_array_equal(checkerboard(4, 2)[0], [1, 1, -1, -1])
-    assert float(checkerboard(8, 2).sum()) == 0
+    assert float(checkerboard(8, 4).sum()) == 0
+    assert len(torch.unique_consecutive(checkerboard(100, 7)[0])) == 7

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from layershap.explain import explain_layers
-from layershap.study.quality import DEPTHS, SHARES, agreeing_share, agreement, area, gini, quality, randomise
+from layershap.study.quality import (
+    DEPTHS,
+    SHARES,
+    agreeing_share,
+    agreement,
+    area,
+    gini,
+    quality,
+    random_subsets,
+    randomise,
+)
 from nets import data, small_chain
 
 
@@ -79,3 +89,9 @@ def test_curves_begin_at_f_of_the_image_and_end_at_that_of_the_references(number
 def test_values_are_more_faithful_than_random_order(numbers):
     assert (numbers["deletion gain"] > 0).all()
     assert (numbers["insertion gain"] > 0).all()
+
+
+def test_subsets_have_equally_many_features():
+    masks = random_subsets(torch.zeros(5, 4, 10), torch.Generator().manual_seed(0))
+    assert masks.flatten(1).sum(1).tolist() == [20] * len(masks)
+    assert len({tuple(mask.flatten().tolist()) for mask in masks}) == len(masks)

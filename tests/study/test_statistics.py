@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 
-from layershap.study.statistics import above_chance, holm, log_slope, mean_interval
+from layershap.study.statistics import above_chance, holm, log_slope, mean_interval, more_hits_than_chance
 
 
 def test_holm_against_the_rule_written_out():
@@ -45,3 +47,9 @@ def test_a_slope_is_found_again(slope):
 
 def test_an_amplitude_below_zero_has_no_slope():
     assert np.isnan(log_slope([1, 2], np.array([[-1.0, 1.0], [-1.0, 1.0]]))).all()
+
+
+def test_hits_against_the_binomial_sum():
+    expected = sum(math.comb(10, hits) * 0.1**hits * 0.9 ** (10 - hits) for hits in range(3, 11))
+    assert more_hits_than_chance(3, 10, 0.1) == pytest.approx(expected)
+    assert more_hits_than_chance(30, 120, 0.01) < 1e-20

@@ -123,18 +123,30 @@ def balanced_weights(numbers: Tensor, classes: int) -> Tensor:
 
 
 def usable_checkpoint(folder: Path) -> Path | None:
-    """Return the latest checkpoint that can be read, the best one where that cannot; broken ones are set aside."""
-    for path in (folder / "last.ckpt", folder / "best.ckpt"):
-        if path.exists():
-            try:
-                torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # whatever is wrong with the file
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                aside = path.replace(path.with_suffix(".broken"))
-                logger.warning("%s cannot be read (%s) and is set aside as %s", path, reason, aside.name)
-            else:
-                return path
-    return None
+    """Return what an interrupted training goes on from: the last epoch, the best one where that cannot be read.
+
+    What cannot be read is set aside. Without the best epoch's weights, which a later one may not better, training
+    begins anew.
+    """
+    last, best = (_readable(folder / f"{name}.ckpt") for name in ("last", "best"))
+    if last and not best:
+        logger.warning("%s is of no use without the best epoch, and is set aside", last)
+        last.replace(last.with_suffix(".unused"))
+        return None
+    return last or best
+
+
+def _readable(path: Path) -> Path | None:
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever is wrong with the file
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        aside = path.replace(path.with_suffix(".broken"))
+        logger.warning("%s cannot be read (%s) and is set aside as %s", path, reason, aside.name)
+        return None
+    return path
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from layershap.params import load_params
 from layershap.runtime import prepare
 from layershap.study import other_faces_figures as pictures
 from layershap.study.expectations import EXPERIMENTS, Results
-from layershap.study.images import draw, each_image
+from layershap.study.images import draw, draw_of_each_class, each_image
 from layershap.study.other_faces import (
     CANDIDATES,
     REFERENCES,
@@ -37,7 +37,7 @@ def run() -> None:
     model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
     size, train = description.image_size, dataset.rows("train")
     chosen = draw(dataset, "test", settings.images, settings.seed, "other_faces.images")
-    candidates = draw(dataset, "train", min(CANDIDATES, len(train)), settings.seed, "candidates")
+    candidates = draw_of_each_class(dataset, "train", CANDIDATES, settings.seed)
     references = draw(dataset, "train", min(REFERENCES, len(train) // 2 * 2), settings.seed + 1, "references")
     files = [dataset.paths[row] for row in train]
     torch.manual_seed(settings.seed)
@@ -70,7 +70,8 @@ def run() -> None:
     names = [dataset.images["path"][row] for row in chosen]
     rows = each_image(names, work, numbers, ["experiment", "name", "measure", "value"])
     layers = {name: number for number, name in numbered(dict.fromkeys(model.names))}
-    table = summarise(rows, layers)
+    table = summarise(rows, layers, len(candidates) // len(dataset.classes))
+    results = Results(table)
     with replacing(paths.OTHER_FACES) as partial:
         write_table(partial / "images.csv", rows)
         write_table(partial / "table.csv", table)
@@ -86,5 +87,5 @@ def run() -> None:
     log.log_artifacts(paths.OTHER_FACES, "other_faces")
     remove(work)
     for experiment in EXPERIMENTS:
-        print(f"{experiment.title}: {'as expected' if experiment.holds(Results(table)) else 'NOT as expected'}")
+        print(f"{experiment.title}: {results.verdict(experiment)}")
     print(f"the findings are in {paths.OTHER_FACES / 'results.md'}")

@@ -58,7 +58,7 @@ def rank(scores: np.ndarray, true: int) -> tuple[float, float]:
     return float(above == 0) / (1 + ties), float((below + ties / 2) / len(others))
 
 
-def checkerboard(size: int, square: int) -> Tensor:
-    """Return a board [size, size] of +1 and -1 with squares of `square` pixels."""
-    place = torch.arange(size) // square
+def checkerboard(size: int, squares: int) -> Tensor:
+    """Return a board [size, size] of +1 and -1 with `squares` along a side."""
+    place = torch.arange(size) * squares // size
     return 1.0 - 2.0 * ((place[:, None] + place[None, :]) % 2).float()

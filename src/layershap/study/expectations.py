@@ -4,6 +4,7 @@
 What was expected stays as it is, whatever comes out.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ class Results:
     def __init__(self, table: pd.DataFrame):
         self.table = table.set_index(["experiment", "measure", "layer"]).sort_index()
         self.layers = sorted(int(layer) for layer in table["layer"].unique())
+        self.missing = False  # whether a number that was asked for is not known
         self.names = dict(zip(table["layer"], table["name"], strict=True))
 
     @property
@@ -35,7 +37,9 @@ class Results:
 
     def mean(self, experiment: str, measure: str, layer: int) -> float:
         """Return a mean over images."""
-        return float(self.row(experiment, measure, layer)["mean"])
+        value = float(self.row(experiment, measure, layer)["mean"])
+        self.missing |= not math.isfinite(value)
+        return value
 
     def at_first(self, experiment: str, measure: str) -> float:
         """Return a mean at the first layer."""
@@ -44,6 +48,12 @@ class Results:
     def at_last(self, experiment: str, measure: str) -> float:
         """Return a mean at the last layer."""
         return self.mean(experiment, measure, self.last)
+
+    def verdict(self, experiment: "Experiment") -> str:
+        """Return in words whether what was expected came; without a number it speaks of, nothing is said."""
+        self.missing = False
+        holds = experiment.holds(self)
+        return "cannot be told" if self.missing else "as expected" if holds else "not as expected"
 
     def all(self, experiment: str, measure: str) -> list[float]:
         """Return the means at every layer, the lowest first."""
@@ -175,8 +185,8 @@ EXPERIMENTS = (
             "planted": ("f", "planted"),
             "not planted": ("f", "plain"),
             "difference": ("f", "gain"),
-            "of the map's change †": ("f", "change"),
-            "size of the change, of the map's †": ("f", "size of change"),
+            "of the size of the map's change †": ("f", "change"),
+            "change, of the map's size †": ("f", "size of change"),
         },
     ),
     Experiment(

@@ -20,6 +20,13 @@ def draw(dataset: Dataset, split: str, count: int, seed: int, setting: str) -> n
     return rows[choose_references(dataset.targets[rows].tolist(), count, seed)]
 
 
+def draw_of_each_class(dataset: Dataset, split: str, count: int, seed: int) -> np.ndarray:
+    """Return `count` rows of each class of a split: of every class as many as the smallest has, if that has fewer."""
+    rows = dataset.rows(split)
+    classes, sizes = np.unique(dataset.targets[rows], return_counts=True)
+    return rows[choose_references(dataset.targets[rows].tolist(), len(classes) * min(count, int(sizes.min())), seed)]
+
+
 def each_image(
     names: Sequence[str], work: Path, numbers: Callable[[int], Iterable[tuple[object, ...]]], columns: list[str]
 ) -> pd.DataFrame:

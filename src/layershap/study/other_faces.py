@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from layershap.explain import Chain, LayerExplanation, blurred_reference, explain_layers
-from layershap.explain.outputs import Output
+from layershap.explain.outputs import Output, choose_targets
 from layershap.study.edges import checkerboard, correlation, edges, partial_correlations, rank, to_grid, without
 
 CHECKERBOARD = 0.08  # amplitude, of the range 0..1
 SQUARES = 7  # of the checkerboard, along a side
 PLANTED = 8  # references that carry it
-CANDIDATES = 100  # training images, as many of each class, among which the reference is looked for
+CANDIDATES = 100  # training images of each class, among which a reference of that class is looked for
 REFERENCES = 32  # in two sets
 GROUPS = (1, 2, 4, 8, 16)  # references in a set, for the slopes of (c)
 
@@ -57,11 +57,11 @@ class Grids:
         self.maps = maps
         self.grids: dict[tuple[int, int], np.ndarray] = {}
 
-    def at(self, shape: tuple[int, int]) -> np.ndarray:
-        """Return [C, pixels] at a map's `shape`."""
+    def at(self, shape: tuple[int, int], rows: np.ndarray) -> np.ndarray:
+        """Return [rows, pixels] at a map's `shape`."""
         if shape not in self.grids:
             self.grids[shape] = to_grid(self.maps, shape)
-        return self.grids[shape]
+        return self.grids[shape][rows]
 
 
 class Outlines:
@@ -76,36 +76,42 @@ def single_references(
     image: Tensor, label: int, materials: Materials, outlines: Outlines, generator: np.random.Generator
 ) -> Iterator[Row]:
     """Yield the experiments with one reference at a time: (a), (d), (g), (h), and the own and reference part."""
+    classes = materials.candidate_classes
     true = {
-        "same": int(generator.choice(np.flatnonzero(materials.candidate_classes == label))),
-        "other": int(generator.choice(np.flatnonzero(materials.candidate_classes != label))),
+        "same": int(generator.choice(np.flatnonzero(classes == label))),
+        "other": int(generator.choice(np.flatnonzero(classes != label))),
     }
+    # of one class: maps that follow that class's outlines whatever the reference would rank it too high
+    among = {kind: np.flatnonzero(classes == classes[number]) for kind, number in true.items()}
     own = edges(image)
     # how much every candidate differs from the image, pixel by pixel
     differences = Grids((materials.candidates - image).abs().mean(1))
     reference = {kind: materials.candidates[number][None] for kind, number in true.items()}
     for kind, number in true.items():
+        rivals = among[kind]
         for layer, found in materials.explain(image, reference[kind]).items():
             assert found.own is not None and found.reference is not None
-            yield from _told(f"a {kind}", layer, "", found.heatmap, number, own, outlines.plain)
-            yield from _told(f"a {kind}", layer, " own", found.own, number, own, outlines.plain)
-            yield from _told(f"a {kind}", layer, " reference", found.reference, number, own, outlines.plain)
-            yield from _told(f"a {kind}", layer, " difference", found.heatmap, number, own, differences)
+            yield from _told(f"a {kind}", layer, "", found.heatmap, number, rivals, own, outlines.plain)
+            yield from _told(f"a {kind}", layer, " own", found.own, number, rivals, own, outlines.plain)
+            yield from _told(f"a {kind}", layer, " reference", found.reference, number, rivals, own, outlines.plain)
+            yield from _told(f"a {kind}", layer, " difference", found.heatmap, number, rivals, own, differences)
             yield f"a {kind}", layer, "share", reference_share(found)
             yield f"a {kind}", layer, "own outlines", _own_outlines(found.heatmap, own)
-    number = true["other"]
+    number, others = true["other"], among["other"]
+    with torch.no_grad():
+        target = int(choose_targets(materials.model(image), None))
     for layer, found in materials.explain(image, reference["other"], path="image").items():
-        yield from _told("a image path", layer, "", found.heatmap, number, own, outlines.plain)
+        yield from _told("a image path", layer, "", found.heatmap, number, others, own, outlines.plain)
     for kind, smooth in (("mean", materials.mean), ("blur", blurred_reference(image))):
         for layer, found in materials.explain(image, smooth).items():
-            yield from _told(f"d {kind}", layer, "", found.heatmap, number, own, outlines.plain)
+            yield from _told(f"d {kind}", layer, "", found.heatmap, number, others, own, outlines.plain)
             yield f"d {kind}", layer, "own outlines", _own_outlines(found.heatmap, own)
     for layer, found in materials.explain(image, reference["other"].flip(-1)).items():
-        yield from _told("g", layer, "", found.heatmap, number, own, outlines.mirrored)
-        yield from _told("g", layer, " unflipped", found.heatmap, number, own, outlines.plain)
-    for layer, found in materials.explain(image, reference["other"], model=materials.random).items():
-        yield from _told("h", layer, "", found.heatmap, number, own, outlines.plain)
-        yield from _told("h", layer, " difference", found.heatmap, number, own, differences)
+        yield from _told("g", layer, "", found.heatmap, number, others, own, outlines.mirrored)
+        yield from _told("g", layer, " unflipped", found.heatmap, number, others, own, outlines.plain)
+    for layer, found in materials.explain(image, reference["other"], model=materials.random, target=target).items():
+        yield from _told("h", layer, "", found.heatmap, number, others, own, outlines.plain)
+        yield from _told("h", layer, " difference", found.heatmap, number, others, own, differences)
 
 
 def sets_of_references(image: Tensor, label: int, materials: Materials) -> Iterator[Row]:
@@ -115,7 +121,7 @@ def sets_of_references(image: Tensor, label: int, materials: Materials) -> Itera
         materials.explain(image, part, keep_references=True)
         for part in (materials.references[:half], materials.references[half:])
     )
-    board = checkerboard(image.shape[-1], image.shape[-1] // SQUARES)
+    board = checkerboard(image.shape[-1], SQUARES)
     planted = materials.explain(image, (materials.references[:PLANTED] + CHECKERBOARD * board).clamp(0, 1))
     itself = materials.explain(image, image)
     own = edges(image)
@@ -132,8 +138,9 @@ def sets_of_references(image: Tensor, label: int, materials: Materials) -> Itera
         shape = (single.shape[1], single.shape[2])
         yield from _fading(layer, single, to_grid(own, shape), to_grid(reference_edges, shape))
 
-        mine = single[materials.reference_classes == label].mean(0)
-        others = single[materials.reference_classes != label].mean(0)
+        mine, others = single[materials.reference_classes == label], single[materials.reference_classes != label]
+        count = min(len(mine), len(others))
+        mine, others = mine[:count].mean(0), others[:count].mean(0)
         yield "e", layer, "correlation", correlation(mine.numpy(), others.numpy())
 
         pattern = np.concatenate([to_grid(board[None], shape), to_grid(edges(board.expand(1, 3, -1, -1)), shape)])
@@ -173,12 +180,20 @@ def explained_share(heatmap: np.ndarray, pattern: np.ndarray, controls: np.ndarr
 
 
 def _told(
-    experiment: str, layer: str, part: str, heatmap: Tensor, true: int, own: Tensor, candidates: Grids
+    experiment: str,
+    layer: str,
+    part: str,
+    heatmap: Tensor,
+    true: int,
+    among: np.ndarray,
+    own: Tensor,
+    candidates: Grids,
 ) -> Iterator[Row]:
-    """Rank the candidates by how closely |heatmap| follows their outlines, or differences, beyond the input's."""
+    """Rank the candidates `among` by how closely |heatmap| follows their outlines, or differences, beyond its own."""
     shape = (heatmap.shape[1], heatmap.shape[2])
     size = heatmap[0].abs().double().numpy().ravel()
-    first, below = rank(partial_correlations(size, candidates.at(shape), to_grid(own, shape)), true)
+    scores = partial_correlations(size, candidates.at(shape, among), to_grid(own, shape))
+    first, below = rank(scores, int(np.flatnonzero(among == true)[0]))
     yield experiment, layer, f"top 1{part}", first
     yield experiment, layer, f"auc{part}", below
 
@@ -195,7 +210,9 @@ def _fading(layer: str, single: Tensor, own: np.ndarray, references: np.ndarray)
     of outlines is the projection of |map| on them, less what the other outlines explain; in units of the size of
     the map against all references.
     """
-    maps = single.double().flatten(1).numpy()
+    # sets drawn at random: class by class in turn, as the references come, they would be balanced
+    order = np.random.default_rng(0).permutation(len(single))
+    maps, references = single.double().flatten(1).numpy()[order], references[order]
     unit = float(np.abs(maps.mean(0)).mean())
     for count in (count for count in GROUPS if count <= len(maps) // 2):
         whole = len(maps) // count * count
@@ -232,9 +249,11 @@ def example(image: Tensor, label: int, materials: Materials) -> Example:
     number = int(np.flatnonzero(materials.candidate_classes != label)[0])
     reference = materials.candidates[number][None]
     plain = materials.explain(image, reference)
+    with torch.no_grad():
+        target = int(choose_targets(materials.model(image), None))
     others = {
         "mirrored reference": materials.explain(image, reference.flip(-1)),
-        "random weights": materials.explain(image, reference, model=materials.random),
+        "random weights": materials.explain(image, reference, model=materials.random, target=target),
         f"{len(materials.references)} references": materials.explain(image, materials.references),
         "blurred image": materials.explain(image, blurred_reference(image)),
     }

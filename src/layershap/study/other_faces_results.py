@@ -6,28 +6,22 @@ import numpy as np
 import pandas as pd
 
 from layershap.study.expectations import EXPERIMENTS, Experiment, Results
-from layershap.study.other_faces import CANDIDATES, GROUPS
+from layershap.study.other_faces import GROUPS
 from layershap.study.statistics import log_slope
 from layershap.study.tables import add_chance, by_layer
 
 AMPLITUDES = ("others", "own", "spread")  # of experiment c
 
 
-def summarise(rows: pd.DataFrame, layers: Mapping[str, int]) -> pd.DataFrame:
+def summarise(rows: pd.DataFrame, layers: Mapping[str, int], candidates: int) -> pd.DataFrame:
     """Return a row per experiment, measure and layer: mean, interval over images, and Holm's p where chance is known.
 
-    rows: image, experiment, name (of the layer), measure, value.
+    rows: image, experiment, name (of the layer), measure, value. `candidates`: among which a reference was looked for.
     """
-    table = add_chance(by_layer(rows, ["experiment", "measure"], layers), rows, _chances(rows))
+    table = add_chance(by_layer(rows, ["experiment", "measure"], layers), rows, candidates)
     slopes = pd.DataFrame(_slopes(rows, layers), columns=[column for column in table if column != "p_holm"])
     whole = pd.concat([table, slopes], ignore_index=True)
     return whole.sort_values(["experiment", "measure", "layer"], kind="stable", ignore_index=True)
-
-
-def _chances(rows: pd.DataFrame) -> dict[str, float]:
-    measures = rows["measure"].unique()
-    auc = {measure: 0.5 for measure in measures if measure.startswith("auc")}
-    return auc | {measure: 1 / CANDIDATES for measure in measures if measure.startswith("top 1")}
 
 
 def _slopes(rows: pd.DataFrame, layers: Mapping[str, int]) -> list[list[object]]:
@@ -52,7 +46,7 @@ def results_text(table: pd.DataFrame) -> str:
 
 def _section(experiment: Experiment, results: Results) -> str:
     letter = "" if experiment.key == "parts" else f"({experiment.key}) "
-    verdict = "as expected" if experiment.holds(results) else "not as expected"
+    verdict = results.verdict(experiment)
     lines = [
         f"### {letter}{experiment.title}",
         "",

@@ -36,7 +36,10 @@ def quality(
 
     `randomised`: by name, copies of the model whose upper part has other weights (see randomise).
     """
-    explained = explain_layers(model, image, references, keep_features=True, output=output, **options)
+    with frozen(model), torch.no_grad():
+        target = int(choose_targets(model(image), None))
+    options = {"target": target, "output": output, **options}
+    explained = explain_layers(model, image, references, keep_features=True, **options)
     names = list(explained)
     for name, above in zip(names, [*names[1:], None], strict=True):
         heatmap = explained[name].heatmap[0]
@@ -44,9 +47,9 @@ def quality(
         yield name, "gini", gini(heatmap)
         if above is not None:
             yield name, "agreement", agreement(heatmap, explained[above].heatmap[0])
-    yield from _faithfulness(model, explained, image, references, generator, output)
+    yield from _faithfulness(model, explained, image, references, generator, target, output)
     for depth, other in randomised.items():
-        for name, found in explain_layers(other, image, references, output=output, **options).items():
+        for name, found in explain_layers(other, image, references, **options).items():
             pair = explained[name].heatmap[0].abs().numpy(), found.heatmap[0].abs().numpy()
             yield name, f"likeness {depth}", correlation(*pair)
 
@@ -95,12 +98,12 @@ def _faithfulness(
     image: Tensor,
     references: Tensor,
     generator: torch.Generator,
+    target: int,
     output: Output,
 ) -> Iterator[Row]:
     with frozen(model), torch.no_grad():
         features, others = image, references
         logits = model(torch.cat([image, references]))
-        target = int(choose_targets(logits[:1], None))
         values = output_values(logits, target, output)
         sign = 1.0 if values[0] >= values[1:].mean() else -1.0
         for index, (name, layer) in enumerate(zip(model.names, model.layers, strict=True)):
@@ -120,8 +123,17 @@ def _faithfulness(
             for kind, curve in curves.items():
                 for share, height in zip(SHARES, curve, strict=True):
                     yield name, f"{kind} {share:g}", float(height)
-            masks = torch.rand((SUBSETS, *value.shape), generator=generator) < SUBSET
+            masks = random_subsets(value, generator)
             yield name, "sensitivity-n", sensitivity_n(model, index, features, others, value, masks, target, output)
+
+
+def random_subsets(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Return masks [SUBSETS, *values.shape], each of exactly the share SUBSET of the features."""
+    count = round(SUBSET * values.numel())
+    masks = torch.zeros((SUBSETS, values.numel()), dtype=torch.bool)
+    for mask in masks:
+        mask[torch.randperm(values.numel(), generator=generator)[:count]] = True
+    return masks.view(SUBSETS, *values.shape)
 
 
 def area(heights: np.ndarray, places: Sequence[float]) -> float:

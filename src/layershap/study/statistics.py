@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import binomtest, wilcoxon
 
 RESAMPLES = 2000
 
@@ -24,6 +24,11 @@ def above_chance(values: np.ndarray, chance: float) -> float:
     if not len(known) or np.all(known == chance):
         return 1.0
     return float(wilcoxon(known - chance, alternative="greater").pvalue)
+
+
+def more_hits_than_chance(hits: float, count: int, chance: float) -> float:
+    """Return the p-value of `hits` in `count` tries with a chance of `chance` each: binomial, one-sided."""
+    return float(binomtest(int(hits), count, chance, alternative="greater").pvalue)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from layershap.study.statistics import above_chance, holm, mean_interval
+from layershap.study.statistics import above_chance, holm, mean_interval, more_hits_than_chance
 
 COLUMNS = ["layer", "name", "images", "mean", "low", "high"]
 
@@ -22,15 +22,22 @@ def by_layer(rows: pd.DataFrame, keys: list[str], layers: Mapping[str, int]) -> 
     return pd.DataFrame(found, columns=[*keys, *COLUMNS])
 
 
-def add_chance(table: pd.DataFrame, rows: pd.DataFrame, chances: Mapping[str, float]) -> pd.DataFrame:
-    """Add the column `p_holm`: of lying above chance (`chances`: by measure), corrected over layers; else empty."""
+def add_chance(table: pd.DataFrame, rows: pd.DataFrame, candidates: int) -> pd.DataFrame:
+    """Add the column `p_holm`, corrected over layers, of AUCs and of top-1 hits among `candidates`; else empty.
+
+    AUCs are evenly spread around 0.5 by chance: Wilcoxon's signed ranks. Hits: binomial.
+    """
     values = pd.Series(np.nan, index=table.index)
     for (experiment, measure), part in table.groupby(["experiment", "measure"], sort=False):
-        if measure in chances:
-            one = rows[(rows["experiment"] == experiment) & (rows["measure"] == measure)]
-            tests = [
-                above_chance(one.loc[one["name"] == name, "value"].to_numpy(float), chances[measure])
-                for name in part["name"]
-            ]
-            values[part.index] = holm(tests)
+        if not measure.startswith(("auc", "top 1")):
+            continue
+        tests = []
+        for name in part["name"]:
+            one = (rows["experiment"] == experiment) & (rows["measure"] == measure) & (rows["name"] == name)
+            found = rows.loc[one, "value"].to_numpy(float)
+            if measure.startswith("auc"):
+                tests.append(above_chance(found, 0.5))
+            else:
+                tests.append(more_hits_than_chance(found.sum(), len(found), 1 / candidates))
+        values[part.index] = holm(tests)
     return table.assign(p_holm=values)
