@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 repro: env  ## fetch, train, explain, judge; then say where to look
-	dvc repro
+	layershap repro
 	@layershap summary
 
 summary: env  ## say again what the last run reached and where to look
@@ -68,9 +68,10 @@ sweep: env  ## one experiment for each setting in SWEEP, one after the other, no
 	@for setting in $(SWEEP); do echo "== $$setting"; dvc exp run --temp -S "$$setting" || exit $$?; done
 	dvc exp show --only-changed --md --sort-by metrics/evaluate.json:accuracy --sort-order desc --drop '$(NOT_COMPARED)'
 
-paper: env  ## the paper's setting: Oxford-IIIT Pet, 2000 + 2000, VGG19 (needs a network)
-	dvc exp run -S data.source=oxford_pets -S data.per_class=2000 -S model.backbone=vgg19 \
-		-S explain.per_class=8
+paper: env  ## the paper's setting, VGG19 on 2000 + 2000 images (DATA=DIR WEIGHTS=FILE: without a network)
+	dvc exp run $(if $(DATA),-S data.source=folder -S data.path=$(DATA),-S data.source=oxford_pets) \
+		$(if $(WEIGHTS),-S model.weights=$(WEIGHTS)) \
+		-S data.per_class=2000 -S model.backbone=vgg19 -S explain.per_class=8
 
 quality: env  ## how faithful the heatmaps of each layer are (minutes; writes study/quality)
 	dvc repro study/dvc.yaml:quality

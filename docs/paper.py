@@ -4,6 +4,7 @@ make quality other-faces          # first, after a run of the pipeline (docs/pap
 python docs/paper.py              # some minutes: VGG19 with random weights is explained for shape, time and memory
 """
 
+import math
 import resource
 import shutil
 import time
@@ -23,6 +24,7 @@ from layershap.runtime import prepare
 
 PAGE = Path("docs/paper.md")
 PICTURES = Path("docs/pictures/paper")
+NEEDED = "references for a correlation of 0.9"
 BLOCKS = ("setting", "quality", "answer", "other faces", "vgg19")
 QUALITY = {
     "share with the sign of the sum": "agreeing share",
@@ -105,15 +107,21 @@ def quality_table() -> str:
 def answer_table() -> str:
     """Return the measures that answer whose outlines a map shows, and whether they stay, layer by layer."""
     table = pd.read_csv(paths.OTHER_FACES / "table.csv").set_index(["experiment", "measure", "layer"])
-    lines = [f"| layer | {' | '.join(ANSWER)} |", "|---|" + "---:|" * len(ANSWER)]
+    lines = [f"| layer | {' | '.join(ANSWER)} | {NEEDED} |", "|---|" + "---:|" * (len(ANSWER) + 1)]
     for layer in sorted(table.index.unique("layer")):
         cells = []
         for experiment, measure in ANSWER.values():
             known = (experiment, measure, layer) in table.index
             value = table.loc[(experiment, measure, layer), "mean"] if known else float("nan")
             cells.append(f"{value:.2f}" if value == value else "–")
+        cells.append(references_needed(table.loc[("b", "correlation", layer), "mean"]))
         lines.append(f"| {layer} {table.loc[('b', 'correlation', layer), 'name']} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def references_needed(correlation: float, count: int = 16, wanted: float = 0.9) -> str:
+    """Return how many references two disjoint sets need for maps that correlate by `wanted` (Spearman, Brown 1910)."""
+    return f"{math.ceil(count * wanted / (1 - wanted) * (1 - correlation) / correlation)}"
 
 
 def cell(table: pd.DataFrame, measure: str, layer: int) -> str:

@@ -47,6 +47,11 @@ def test_missing_input_is_named_without_a_traceback(project):
     assert (done.returncode, "metrics/evaluate.json" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
 
 
+def test_a_stage_before_its_time_names_what_it_needs(project):
+    done = layershap(project, "split")
+    assert (done.returncode, "data/images.csv" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
+
+
 def test_outside_a_project(tmp_path):
     done = layershap(tmp_path, "check")
     assert (done.returncode, "no dvc.yaml" in done.stderr) == (2, True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from layershap import __version__, paths
-from layershap.errors import UserError
-from layershap.lock import only_one
+from layershap.errors import InputError, UserError
+from layershap.lock import drop_broken_dvc_lock, only_one
 
 STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", "quality", "other-faces")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -65,6 +65,8 @@ def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> Non
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting; without a value it is left.")
 def repro(settings: tuple[str, ...]) -> None:
     """Run the pipeline with some settings changed, as `dvc exp run -S` does; without any, as `dvc repro` does."""
+    if drop_broken_dvc_lock():
+        click.echo(f"{paths.DVC_RWLOCK} was broken and is removed", err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]
     options = [option for setting in given for option in ("-S", setting)]
     command = ["dvc", "exp", "run", *options] if given else ["dvc", "repro"]
@@ -148,6 +150,9 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not Path(error.filename or "/").is_absolute():
+            click.echo(f"layershap: no {error.filename}: run 'dvc repro', which makes it", err=True)
+            sys.exit(InputError.exit_code)
         if error.errno not in FULL_DISK:
             raise
         place = error.filename or f"{Path.cwd()} or of temporary files"

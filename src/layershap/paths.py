@@ -7,6 +7,7 @@ from layershap.errors import SettingsError
 
 PARAMS = Path("params.yaml")
 DVC_LOCK = Path("dvc.lock")
+DVC_RWLOCK = Path(".dvc/tmp/rwlock")
 BASELINE = Path("baseline/baseline.json")
 
 RAW = Path("data/raw")
