@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from layershap import figures, paths
+from layershap import paths
 from layershap.data.features import load_batch
 from layershap.data.tables import Dataset
 from layershap.explain import choose_references, explain_layers
 from layershap.files import read_json
-from layershap.model.classifier import Description, build_classifier, layer_table, numbered
+from layershap.model.classifier import Description, build_classifier, layer_table
 from layershap.params import load_params
 from layershap.runtime import prepare
 
@@ -54,10 +54,13 @@ def main() -> None:
     params = load_params()
     prepare(params)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for picture in (*paths.OTHER_FACES.glob("*.png"), *paths.QUALITY.glob("*.png")):
+    # curves alone: the images themselves may belong to others (paper_pictures.py draws those that may be shown)
+    for picture in (
+        paths.OTHER_FACES / "retrieval.png",
+        paths.OTHER_FACES / "references.png",
+        paths.QUALITY / "quality.png",
+    ):
         shutil.copy(picture, PICTURES)
-    plate, *_ = sorted(paths.PLATES.glob("*.png"))
-    shutil.copy(plate, PICTURES / "plate.png")
     text = PAGE.read_text()
     if missing := [name for name in BLOCKS if f"<!-- {name} -->\n" not in text]:
         raise SystemExit(f"{PAGE} has no block {', '.join(missing)}")
@@ -155,15 +158,6 @@ def vgg19() -> str:
         gap = max(float((layer.gap / layer.total).abs()) for layer in found.values())
         lines.append(f"| path {path}, all {len(found)} layers | {seconds:.1f} | {gap:.1e} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    explained = numbered(found)
-    sheet = figures.plate(
-        figures.picture(image[0]),
-        [layer.heatmap[0].numpy() for layer in explained.values()],
-        [f"{number} {name}" for number, name in explained],
-        "VGG19 with RANDOM weights: shape alone, nothing about cats and dogs",
-        figures.unit("margin", dataset.classes),
-    )
-    figures.save(sheet, PICTURES / "vgg19_random.png")
     lines += [
         "",
         f"The process, network and images included, took {peak:.1f} GiB at most, on {params.runtime.threads} threads.",

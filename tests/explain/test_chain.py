@@ -1,9 +1,9 @@
 import pytest
 import torch
-from nets import data, small_chain
 from torch import nn
 
 from layershap.explain import Chain
+from nets import data, small_chain
 
 
 def test_a_chain_is_callable_and_cut_anywhere():

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from nets import data, small_chain
 from torch import nn
 
 from layershap.explain import explain_layers, layers, rules
+from nets import data, small_chain
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -5,11 +5,11 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from nets import data, small_chain
 from torch import nn
 
 from layershap.explain import explain_layers
 from layershap.explain.shap_engine import explain_layers_with_shap
+from nets import data, small_chain
 
 needs_captum = pytest.mark.skipif(
     importlib.util.find_spec("captum") is None, reason="captum is a dependency of the benchmarks alone"

@@ -64,9 +64,11 @@ def edge_detector():
 
 
 def rows_of(used, image, label=0):
-    single = single_references(image, label, used, Outlines(used.candidates), np.random.default_rng(0))
+    generator = np.random.default_rng(0)
+    single = list(single_references(image, label, used, Outlines(used.candidates), generator))
     frame = pd.DataFrame(
-        [*single, *sets_of_references(image, label, used)], columns=["experiment", "name", "measure", "value"]
+        [*single, *sets_of_references(image, label, used, generator)],
+        columns=["experiment", "name", "measure", "value"],
     )
     return frame.set_index(["experiment", "measure", "name"])["value"]
 

@@ -59,7 +59,7 @@ def run() -> None:
         label = int(dataset.targets[chosen[position]])
         generator = np.random.default_rng((settings.seed, position))
         rows = list(single_references(image, label, materials, outlines, generator))
-        return rows + (list(sets_of_references(image, label, materials)) if position < settings.sets else [])
+        return rows + (list(sets_of_references(image, label, materials, generator)) if position < settings.sets else [])
 
     used = {
         "study": settings.model_dump(),

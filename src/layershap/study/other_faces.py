@@ -114,9 +114,13 @@ def single_references(
         yield from _told("h", layer, " difference", found.heatmap, number, others, own, differences)
 
 
-def sets_of_references(image: Tensor, label: int, materials: Materials) -> Iterator[Row]:
+def sets_of_references(
+    image: Tensor, label: int, materials: Materials, generator: np.random.Generator
+) -> Iterator[Row]:
     """Yield the experiments with sets of references: (b), (c), (e), (f), (i)."""
     half = len(materials.references) // 2
+    # sets drawn at random, for each image anew: class by class in turn, as the references come, they would be balanced
+    order = generator.permutation(len(materials.references))
     one, other = (
         materials.explain(image, part, keep_references=True)
         for part in (materials.references[:half], materials.references[half:])
@@ -136,7 +140,7 @@ def sets_of_references(image: Tensor, label: int, materials: Materials) -> Itera
         assert first.by_reference is not None and second.by_reference is not None
         single = torch.cat([first.by_reference[0], second.by_reference[0]])
         shape = (single.shape[1], single.shape[2])
-        yield from _fading(layer, single, to_grid(own, shape), to_grid(reference_edges, shape))
+        yield from _fading(layer, single[order], to_grid(own, shape), to_grid(reference_edges, shape)[order])
 
         mine, others = single[materials.reference_classes == label], single[materials.reference_classes != label]
         count = min(len(mine), len(others))
@@ -210,9 +214,7 @@ def _fading(layer: str, single: Tensor, own: np.ndarray, references: np.ndarray)
     of outlines is the projection of |map| on them, less what the other outlines explain; in units of the size of
     the map against all references.
     """
-    # sets drawn at random: class by class in turn, as the references come, they would be balanced
-    order = np.random.default_rng(0).permutation(len(single))
-    maps, references = single.double().flatten(1).numpy()[order], references[order]
+    maps = single.double().flatten(1).numpy()
     unit = float(np.abs(maps.mean(0)).mean())
     for count in (count for count in GROUPS if count <= len(maps) // 2):
         whole = len(maps) // count * count
