@@ -1,0 +1,59 @@
+"""Pictures that are sent again, and runs that the server refuses, with a real store."""
+
+import pytest
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from layershap import tracking
+from layershap.errors import TrackingError
+from layershap.spool import Spool
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    return tmp_path
+
+
+def pictures(run):
+    return sorted(file.path for file in run.server.list_artifacts(run.run_id, "images"))
+
+
+def test_pictures_sent_again_after_a_kill_are_there_once(project):
+    run = tracking.open_run("run", project / "memory")
+    Image.new("RGB", (20, 20), "red").save(project / "red.png")
+    shown = {"contact sheet é (1)": project / "red.png", "contact sheet": project / "red.png"}
+    run.log_images(shown, "first")
+    once = pictures(run)
+    assert len(once) == 4  # each with its small version
+    # a kill before the last call
+    run.server.delete_tag(run.run_id, tracking.EXPLANATIONS_TAG)
+    run.log_images(shown, "first")
+    assert pictures(run) == once
+    run.log_images(shown, "first")
+    assert pictures(run) == once
+    run.log_images(shown, "second")
+    assert len(pictures(run)) == 8
+    assert run.reachable
+
+
+def test_sync_goes_on_past_a_run_that_is_refused(project):
+    deleted, kept = (tracking.open_run(name, project / name) for name in ("deleted", "kept"))
+    for number, run in enumerate((deleted, kept)):
+        spool = Spool(tracking.spool_root() / f"{number}-run-{run.run_id}")
+        spool.append(tracking.JOIN, {"run_id": run.run_id})
+        spool.append("log_metrics", {"metrics": {"value": 0.5}, "step": 1})
+    deleted.server.delete_run(deleted.run_id)
+    told = []
+    with pytest.raises(TrackingError, match=f"0-run-{deleted.run_id} is kept"):
+        tracking.sync(told.append)
+    assert told == [f"run {kept.run_id}: 1 calls sent"]
+    client = MlflowClient(tracking.tracking_uri())
+    assert client.get_run(kept.run_id).data.metrics == {"value": 0.5}
+    assert [folder.name for folder in tracking.spool_root().iterdir()] == [f"0-run-{deleted.run_id}"]
