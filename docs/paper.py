@@ -21,6 +21,7 @@ from layershap.files import read_json
 from layershap.model.classifier import Description, build_classifier, layer_table
 from layershap.params import load_params
 from layershap.runtime import prepare
+from layershap.study.expectations import Results
 
 PAGE = Path("docs/paper.md")
 PICTURES = Path("docs/pictures/paper")
@@ -109,16 +110,13 @@ def quality_table() -> str:
 
 def answer_table() -> str:
     """Return the measures that answer whose outlines a map shows, and whether they stay, layer by layer."""
-    table = pd.read_csv(paths.OTHER_FACES / "table.csv").set_index(["experiment", "measure", "layer"])
+    results = Results(pd.read_csv(paths.OTHER_FACES / "table.csv"))
     lines = [f"| layer | {' | '.join(ANSWER)} | {NEEDED} |", "|---|" + "---:|" * (len(ANSWER) + 1)]
-    for layer in sorted(table.index.unique("layer")):
-        cells = []
-        for experiment, measure in ANSWER.values():
-            known = (experiment, measure, layer) in table.index
-            value = table.loc[(experiment, measure, layer), "mean"] if known else float("nan")
-            cells.append(f"{value:.2f}" if value == value else "–")
-        cells.append(references_needed(table.loc[("b", "correlation", layer), "mean"]))
-        lines.append(f"| {layer} {table.loc[('b', 'correlation', layer), 'name']} | {' | '.join(cells)} |")
+    for layer in results.layers:
+        values = [results.mean(*source, layer) for source in ANSWER.values()]
+        cells = [f"{value:.2f}" if math.isfinite(value) else "–" for value in values]
+        cells.append(references_needed(results.mean("b", "correlation", layer)))
+        lines.append(f"| {layer} {results.names[layer]} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layershap import figures
+from layershap.study.curves import band
 from layershap.study.expectations import Results
 from layershap.study.other_faces import GROUPS, Example
 
@@ -25,9 +26,8 @@ def save_all(folder: Path, table: pd.DataFrame) -> None:
 def curve(axis: Axes, results: Results, experiment: str, measure: str, label: str) -> None:
     """Draw a measure over the layers, its interval as a band."""
     rows = [results.row(experiment, measure, layer) for layer in results.layers]
-    (line,) = axis.plot(results.layers, [row["mean"] for row in rows], marker=".", label=label)
-    low, high = ([row[end] for row in rows] for end in ("low", "high"))
-    axis.fill_between(results.layers, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    mean, low, high = ([row[column] for row in rows] for column in ("mean", "low", "high"))
+    band(axis, results.layers, mean, low, high, label)
 
 
 def _finish(axis: Axes, layers: Sequence[int], title: str, y_label: str) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from layershap.study.curves import band
 from layershap.study.quality import DEPTHS, SHARES
 
 
@@ -42,8 +43,7 @@ def quality_picture(table: pd.DataFrame, unit: str) -> Figure:
             ("least first", "least important first"),
         ):
             rows = part.loc[[f"{kind} {share:g}" for share in SHARES]]
-            (line,) = axis.plot(SHARES, rows["mean"], marker=".", label=label)
-            axis.fill_between(SHARES, rows["low"], rows["high"], color=line.get_color(), alpha=0.2, linewidth=0)
+            band(axis, SHARES, rows["mean"], rows["low"], rows["high"], label)
         axis.set(
             xlabel="share of the layer's features replaced by a reference's",
             ylabel=f"f towards the image's side ({unit})",
@@ -55,8 +55,7 @@ def quality_picture(table: pd.DataFrame, unit: str) -> Figure:
 
 def _curve(axis: Axes, table: pd.DataFrame, measure: str, label: str) -> None:
     rows = table[table["measure"] == measure].sort_values("layer")
-    (line,) = axis.plot(rows["layer"], rows["mean"], marker=".", label=label)
-    axis.fill_between(rows["layer"], rows["low"], rows["high"], color=line.get_color(), alpha=0.2, linewidth=0)
+    band(axis, rows["layer"], rows["mean"], rows["low"], rows["high"], label)
 
 
 def _finish(axis: Axes, table: pd.DataFrame, title: str, y_label: str) -> None:
