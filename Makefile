@@ -74,10 +74,10 @@ paper: env  ## the paper's setting, VGG19 on 2000 + 2000 images (DATA=DIR WEIGHT
 		-S data.per_class=2000 -S model.backbone=vgg19 -S explain.per_class=8
 
 quality: env  ## how faithful the heatmaps of each layer are (minutes; writes study/quality)
-	dvc repro study/dvc.yaml:quality
+	dvc --cd study repro record_quality
 
 other-faces: env  ## what in the heatmaps comes from the references (half an hour; writes study/other_faces)
-	dvc repro study/dvc.yaml:other_faces
+	dvc --cd study repro record_other_faces
 
 clean:  ## remove the environment and everything that a run wrote, but not the MLflow store
 	rm -rf .venv build src/*.egg-info work data/raw data/features data/*.csv models explanations reports plots/evaluate

@@ -59,9 +59,9 @@ def main(seeds: int, settings: tuple[str, ...], keep: Path | None) -> None:
 
 def measure(seeds: int, changes: dict[str, object]) -> None:
     """Run the stages in the present folder and print the table."""
-    from layershap import paths
-    from layershap.files import read_json
     from layershap.stages import evaluate, extract, fetch, split, train
+    from layershap.workspace import paths
+    from layershap.workspace.files import read_json
 
     write_params(changes)
     started = time.perf_counter()

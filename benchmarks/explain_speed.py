@@ -249,7 +249,7 @@ def in_own_process(*arguments: str) -> Iterator[str]:
 @click.option("--fine", type=click.Path(path_type=Path), hidden=True)
 def main(networks: tuple[str, ...], size: int, threads: int, write: Path | None, row: str, fine: Path) -> None:
     """Measure."""
-    from layershap.runtime import keep_freed_memory
+    from layershap.model.runtime import keep_freed_memory
 
     # for all rows alike, the peers' too
     keep_freed_memory()

@@ -13,15 +13,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from layershap import paths
 from layershap.data.features import load_batch
 from layershap.data.tables import Dataset
 from layershap.explain import choose_references, explain_layers
-from layershap.files import read_json
 from layershap.model.classifier import Description, build_classifier, layer_table
-from layershap.params import load_params
-from layershap.runtime import prepare
+from layershap.model.runtime import prepare
 from layershap.study.expectations import Results
+from layershap.workspace import paths
+from layershap.workspace.files import read_json
+from layershap.workspace.params import load_params
 
 PAGE = Path("docs/paper.md")
 PICTURES = Path("docs/pictures/paper")

@@ -8,15 +8,16 @@ import shutil
 import torch
 from paper import PICTURES
 
-from layershap import figures, paths
 from layershap.data.features import load_batch
 from layershap.data.tables import Dataset
 from layershap.explain import choose_references, explain_layers
 from layershap.model.classifier import Description, build_classifier, load_classifier, numbered
-from layershap.params import load_params
-from layershap.runtime import prepare
+from layershap.model.runtime import prepare
+from layershap.reporting import figures
 from layershap.study.other_faces import Materials, example
 from layershap.study.other_faces_figures import save_example
+from layershap.workspace import paths
+from layershap.workspace.params import load_params
 
 
 def main() -> None:

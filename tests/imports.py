@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 SOURCE = Path(__file__).parents[1] / "src"
 PIPELINES = (SOURCE.parent / "dvc.yaml", SOURCE.parent / "study" / "dvc.yaml")
-LOADED_BY_MLFLOW = {"train": "layershap.served_model"}  # not imported, but logged with the model
+LOADED_BY_MLFLOW = {"train": "layershap.serving.served_model"}  # not imported, but logged with the model
 
 
 def module_file(name: str) -> Path | None:

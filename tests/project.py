@@ -21,7 +21,7 @@ SETTINGS = {
 }
 
 
-IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "quality", "other_faces", "dvc.lock")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "quality", "other_faces", "dvc.lock", "tmp", "cache")
 
 
 class Project:

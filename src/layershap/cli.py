@@ -10,11 +10,13 @@ from pathlib import Path
 
 import click
 
-from layershap import __version__, paths
-from layershap.errors import InputError, UserError
-from layershap.lock import drop_broken_dvc_lock, only_one
+from layershap import __version__
+from layershap.workspace import paths
+from layershap.workspace.errors import InputError, UserError
+from layershap.workspace.lock import drop_broken_dvc_lock, only_one
 
 STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", "quality", "other-faces")
+STUDIES = ("quality", "other-faces")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 DISK_ERROR = 74  # as sysexits.h has it
 
@@ -31,7 +33,7 @@ def _add_stage(name: str) -> None:
 
     @cli.command(name, help=f"Run the stage {name}.", short_help=f"run the stage {name}")
     def command() -> None:
-        from layershap.params import load_params
+        from layershap.workspace.params import load_params
 
         # all settings are checked before any work, and before anything slow is imported
         load_params()
@@ -49,11 +51,11 @@ for _name in STAGES:
 @click.option("--out", default="explained", show_default=True, type=click.Path(file_okay=False, path_type=Path))
 def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> None:
     """Run the stage explain; or explain the given IMAGES with the trained model and draw their contact sheets."""
-    from layershap.params import load_params
+    from layershap.workspace.params import load_params
 
     load_params()
     if images:
-        from layershap.explain_files import explain_files
+        from layershap.serving.explain_files import explain_files
 
         explain_files(images, layers, out)
     else:
@@ -74,17 +76,33 @@ def repro(settings: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@click.option("--check", is_flag=True, help="Exit with 1 on FAIL and 3 on INVALID; write nothing to MLflow.")
+@click.option("--check", is_flag=True, help="Exit with 1 on FAIL and 3 on INVALID.")
 def gate(check: bool) -> None:
     """Judge the evaluated model against the settings and the baseline; write metrics/gate.json."""
-    from layershap.params import load_params
     from layershap.stages import gate as stage
+    from layershap.workspace.params import load_params
 
     load_params()
     if check:
         sys.exit(stage.check())
     with only_one("gate"):
         stage.run()
+
+
+@cli.command()
+@click.argument("study", required=False, type=click.Choice(STUDIES))
+def record(study: str | None) -> None:
+    """Bring the model's MLflow run to what the pipeline wrote, or a STUDY; doing it again changes nothing."""
+    from layershap.workspace.params import load_params
+
+    load_params()
+    from layershap.stages import record as stage
+
+    with only_one("record"):
+        if study:
+            stage.run_study(study.replace("-", "_"))
+        else:
+            stage.run()
 
 
 @cli.command()
@@ -98,7 +116,7 @@ def baseline() -> None:
 @cli.command()
 def check() -> None:
     """Check params.yaml alone."""
-    from layershap.params import load_params
+    from layershap.workspace.params import load_params
 
     load_params()
 
@@ -114,18 +132,16 @@ def summary() -> None:
 @cli.command()
 def sync() -> None:
     """Send to MLflow what could not be sent while it was out of reach."""
-    from layershap import tracking
+    from layershap.tracking.sync import sync as send
 
-    # a stage that runs meanwhile would go on writing to what is being sent
-    with only_one("sync"):
-        click.echo(f"{tracking.sync(click.echo)} calls sent")
+    click.echo(f"{send(click.echo)} calls sent")
 
 
 @cli.command()
 @click.option("--port", default=5000, show_default=True, help="Port on 127.0.0.1.")
 def ui(port: int) -> None:
     """Open the MLflow UI on the project's store."""
-    from layershap.tracking import serve_ui
+    from layershap.tracking.store import serve_ui
 
     serve_ui(port)
 

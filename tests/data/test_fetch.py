@@ -4,7 +4,7 @@ from conftest import draw_image, write_classes
 from layershap.data.fetch import fetch
 from layershap.data.sources import folder
 from layershap.data.tables import class_list
-from layershap.errors import InputError
+from layershap.workspace.errors import InputError
 
 
 def test_usable_images_are_copied_and_described(tmp_path, rng):

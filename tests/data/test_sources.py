@@ -10,7 +10,7 @@ from PIL import Image
 from conftest import draw_image, write_classes
 from layershap.data.fetch import fetch
 from layershap.data.sources import class_names, elpv, extract, folder, limit, oxford_pets
-from layershap.errors import InputError
+from layershap.workspace.errors import InputError
 
 
 def test_elpv_is_the_published_data_set():

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from layershap.data.split import split_images, split_metrics
-from layershap.errors import InputError
-from layershap.params import Split
+from layershap.workspace.errors import InputError
+from layershap.workspace.params import Split
 
 
 def table(counts, groups=("",), split=""):

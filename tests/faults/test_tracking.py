@@ -14,7 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from project import SETTINGS, Project
-from serving import serving, tracking_server
+from servers import serving, tracking_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

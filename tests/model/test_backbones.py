@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from layershap.errors import InputError, SettingsError
 from layershap.explain import Chain, explain_layers
 from layershap.model.backbones import BUILDERS, build_backbone, fold_batch_norm, read_state_dict
 from layershap.torchvision_guard import torchvision
+from layershap.workspace.errors import InputError, SettingsError
 
 COUNTS = {"efficientnet_lite0": 18, "vgg19": 21, "vgg16": 18, "resnet18": 10, "mobilenet_v2": 19}
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from serving import serving, tracking_server
+from servers import serving, tracking_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -4,9 +4,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from layershap import tracking
-from layershap.errors import TrackingError
-from layershap.spool import Spool
+from layershap.tracking import run as tracking
+from layershap.tracking.spool import Spool
+from layershap.workspace.errors import TrackingError
 
 pytestmark = pytest.mark.timeout(300)
 

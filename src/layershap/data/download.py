@@ -4,9 +4,9 @@ from pathlib import Path
 
 import requests
 
-from layershap.errors import InputError
-from layershap.files import file_digest
 from layershap.progress import progress_bar
+from layershap.workspace.errors import InputError
+from layershap.workspace.files import file_digest
 
 CHUNK = 1 << 16  # what a broken connection loses at most
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from layershap.data.images import read_image, resize
-from layershap.files import read_json, write_json
 from layershap.progress import progress_bar
+from layershap.workspace.files import read_json, write_json
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "original": lambda images: images,

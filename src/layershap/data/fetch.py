@@ -11,9 +11,9 @@ import pandas as pd
 from layershap.data.images import RefusedImageError, pixel_digest, read_image
 from layershap.data.sources import SourceImage, class_names
 from layershap.data.tables import class_list
-from layershap.errors import InputError
-from layershap.files import file_digest
 from layershap.progress import progress_bar
+from layershap.workspace.errors import InputError
+from layershap.workspace.files import file_digest
 
 COLUMNS = ["path", "label", "target", "group", "probability", "split", "width", "height", "digest", "pixels"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from layershap import params as settings
 from layershap.data.download import download
 from layershap.data.images import SUFFIXES
 from layershap.data.tables import SPLITS
-from layershap.errors import InputError
+from layershap.workspace import params as settings
+from layershap.workspace.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,6 @@ class SourceImage:
     group: str = ""
     probability: float | None = None
     split: str = ""
-
-
-# what a model card says of each source
-ORIGINS = {
-    "elpv": (
-        "2,624 electroluminescence images of solar cells (elpv-dataset; Deitsch et al., Solar Energy 185, 2019), "
-        "defective from a defect probability of 0.5",
-        "CC BY-NC-SA 4.0: not for commercial use",
-    ),
-    "oxford_pets": (
-        "Oxford-IIIT Pet, cats against dogs (Parkhi et al., CVPR 2012)",
-        "CC BY-SA 4.0; the photographs belong to their owners",
-    ),
-    "folder": ("images from a folder of the user's", "not known to layershap: add it here"),
-}
 
 
 def list_images(data: settings.Data, downloads: Path) -> list[SourceImage]:

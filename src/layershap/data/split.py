@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from layershap import params as settings
 from layershap.data.tables import SPLITS
-from layershap.errors import InputError
+from layershap.workspace import params as settings
+from layershap.workspace.errors import InputError
 
 
 def split_images(images: pd.DataFrame, split: settings.Split) -> pd.DataFrame:

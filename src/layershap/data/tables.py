@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from layershap import paths
-from layershap.files import replacing
+from layershap.workspace import paths
+from layershap.workspace.files import replacing
 
 SPLITS = ("train", "val", "test")
 

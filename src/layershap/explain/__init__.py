@@ -7,7 +7,7 @@ Importable alone: needs torch and numpy only (shap where its engine or `to_shap`
     result["block3"].heatmap          # [N, H, W]
 """
 
-from layershap.explain.chain import Chain
+from layershap.chain.chain import Chain
 from layershap.explain.layers import explain_layers
 from layershap.explain.references import blurred_reference, choose_references, mean_reference
 from layershap.explain.result import LayerExplanation

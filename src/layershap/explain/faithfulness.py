@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from layershap.explain.chain import Chain
+from layershap.chain import Chain
 from layershap.explain.outputs import Output, output_values
 
 ROWS = 32  # points of the tail evaluated at once

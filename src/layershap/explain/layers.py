@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from layershap.explain.chain import Chain
+from layershap.chain import Chain
 from layershap.explain.outputs import Output, choose_targets, output_values
 from layershap.explain.paths import Explained, Followed, Lines, Point, batches, follow_image_path, follow_layer_path
 from layershap.explain.result import LayerExplanation

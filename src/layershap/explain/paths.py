@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from layershap.explain.chain import Chain
+from layershap.chain import Chain
 from layershap.explain.outputs import Output, output_multipliers
 from layershap.explain.secant import SecantMode, Trace
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layershap.explain.chain import Chain
+from layershap.chain import Chain
 from layershap.explain.layers import frozen
 from layershap.explain.outputs import Output, choose_targets, output_values
 from layershap.explain.result import LayerExplanation

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from layershap.errors import InputError, SettingsError
 from layershap.torchvision_guard import torchvision
+from layershap.workspace.errors import InputError, SettingsError
 
 Layers = list[tuple[str, nn.Module]]
 

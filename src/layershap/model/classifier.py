@@ -9,9 +9,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from layershap.explain.chain import Chain
-from layershap.files import read_json, replacing, write_json
+from layershap.chain import Chain
 from layershap.model.backbones import build_backbone, read_state_dict
+from layershap.workspace.files import read_json, replacing, write_json
 
 FIRST_FEATURE_LAYER = 2  # as in the paper: 1 is the input
 Item = TypeVar("Item")

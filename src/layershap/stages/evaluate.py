@@ -8,21 +8,22 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from layershap import figures, paths, tracking
+from layershap.chain import Chain
 from layershap.data.features import FeatureCache, batches, load_batch
 from layershap.data.tables import Dataset, write_table
-from layershap.evaluation import evaluate_predictions, reliability_curve
-from layershap.explain.chain import Chain
-from layershap.files import file_digest, replacing, write_json
+from layershap.judging.evaluation import evaluate_predictions, reliability_curve
 from layershap.model.classifier import Description, boundary, load_classifier
-from layershap.params import load_params
-from layershap.runtime import prepare
+from layershap.model.runtime import prepare
+from layershap.reporting import figures
+from layershap.workspace import paths
+from layershap.workspace.files import replacing, write_json
+from layershap.workspace.params import load_params
 
 CACHE_TOLERANCE = 0.05
 
 
 def run() -> None:
-    """Write metrics, predictions and pictures of the test images, and add them to the model's run."""
+    """Write metrics, predictions and pictures of the test images."""
     params = load_params()
     prepare(params)
     dataset = Dataset.read()
@@ -48,12 +49,6 @@ def run() -> None:
         figures.save(figures.reliability(*values), partial / "reliability.png")
         figures.save(worst_mistakes(dataset, rows, table, params.evaluate.mistakes), partial / "mistakes.png")
     write_json(paths.EVALUATE_METRICS, numbers)
-
-    run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
-    headline = {key: numbers[key] for key in ("accuracy", "accuracy_low", "accuracy_high")}
-    run.log_metrics({**headline, "test": {key: value for key, value in numbers.items() if key not in headline}})
-    run.log_artifacts(paths.EVALUATE_PICTURES, "plots")
-    run.log_artifacts(paths.PREDICTIONS, "evaluation")
     print(
         f"accuracy {numbers['accuracy']:.4f} (95 % {numbers['accuracy_low']:.4f} to {numbers['accuracy_high']:.4f}) "
         f"on {numbers['n_test']} test images"

@@ -1,8 +1,5 @@
 """Stage explain: heatmaps of every layer for chosen test images, with their numbers."""
 
-import hashlib
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +7,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from layershap import figures, paths, tracking
 from layershap.data.features import batches, load_batch
 from layershap.data.tables import Dataset, read_table, write_table
 from layershap.explain import Chain, blurred_reference, choose_references, explain_layers, mean_reference
 from layershap.explain.shap_engine import explain_layers_with_shap
-from layershap.explained_sheet import Explained, explained_sheet
-from layershap.files import file_digest, replacing, write_json
-from layershap.layer_numbers import MEANS, layer_means, layer_numbers
 from layershap.model.classifier import Description, load_classifier, numbered
-from layershap.params import Explain, load_params
+from layershap.model.runtime import prepare
 from layershap.progress import progress_bar
-from layershap.runtime import prepare
+from layershap.reporting import figures
+from layershap.reporting.contact_sheet import Explained, explained_sheet
+from layershap.reporting.layer_numbers import layer_numbers
+from layershap.workspace import paths
+from layershap.workspace.files import replacing, write_json
+from layershap.workspace.params import Explain, load_params
 
 
 def run() -> None:
-    """Write pictures, arrays and numbers of the explanations, and add them to the model's run."""
+    """Write pictures, arrays and numbers of the explanations."""
     params = load_params()
     prepare(params)
     settings = params.explain
@@ -40,7 +38,7 @@ def run() -> None:
             image = load_batch([paths.RAW / decision["path"]], description.image_size)
             references = blurred_reference(image) if shared is None else shared
             explained = explain_one(model, image, references, settings)
-            name = picture_name(decision["path"])
+            name = paths.picture_name(decision["path"])
             write_pictures(partial, name, decision, image[0], explained, description, settings)
             found = layer_numbers(name, explained)
             rows += found
@@ -65,21 +63,6 @@ def run() -> None:
         "largest_relative_gap": float((layers["gap"].abs() / layers["change"].abs().clip(lower=1e-6)).max()),
     }
     write_json(paths.EXPLAIN_METRICS, summary)
-
-    run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
-    run.log_metrics({"explain": summary})
-    for row in layer_means(layers):
-        # with one reference there is no error
-        known = {f"layer/{name}": row[name] for name in MEANS if math.isfinite(row[name])}
-        run.log_metrics(known, step=row["number"])
-    run.log_artifacts(paths.EXPLANATIONS, "explanations")
-    first = table.drop_duplicates("label")
-    shown = {
-        f"contact sheet {row.label}": paths.CONTACT_SHEETS / f"{picture_name(row.path)}.png"
-        for row in first.itertuples()
-    }
-    shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
-    run.log_images(shown, pictures_digest(shown.values()))
     print(f"{len(table)} images, {len(numbers)} layers each; contact sheets are in {paths.CONTACT_SHEETS}")
 
 
@@ -123,11 +106,6 @@ def explain_one(model: Chain, image: torch.Tensor, references: torch.Tensor, set
     return numbered(found)
 
 
-def picture_name(path: str) -> str:
-    """Return the stable name of an image's pictures: its path with - for /, without suffix."""
-    return str(Path(path).with_suffix("")).replace("/", "-")
-
-
 def write_pictures(
     folder: Path,
     name: str,
@@ -163,8 +141,3 @@ def write_pictures(
         sheet = explained_sheet(shown, explained, title, compared, units, grouped)
         figures.save(sheet, folder / target.name / f"{name}.png")
     np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]
-
-
-def pictures_digest(pictures: Iterable[Path]) -> str:
-    """Return a short digest of some files."""
-    return hashlib.sha256("".join(file_digest(path) for path in pictures).encode()).hexdigest()[:12]

@@ -1,12 +1,12 @@
 """Stage extract: the frozen layers once per image and view."""
 
-from layershap import paths
 from layershap.data.features import extract_features
 from layershap.data.tables import Dataset
-from layershap.files import replacing
 from layershap.model.classifier import Description, boundary, build_classifier
-from layershap.params import load_params
-from layershap.runtime import prepare
+from layershap.model.runtime import prepare
+from layershap.workspace import paths
+from layershap.workspace.files import replacing
+from layershap.workspace.params import load_params
 
 
 def run() -> None:

@@ -1,11 +1,11 @@
 """Stage fetch: the source's images to data/raw/<class>/, every one checked."""
 
-from layershap import paths
 from layershap.data.fetch import fetch
 from layershap.data.sources import list_images
 from layershap.data.tables import write_table
-from layershap.files import replacing, write_json
-from layershap.params import load_params
+from layershap.workspace import paths
+from layershap.workspace.files import replacing, write_json
+from layershap.workspace.params import load_params
 
 
 def run() -> None:

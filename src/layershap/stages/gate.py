@@ -5,23 +5,16 @@ import os
 import sys
 from dataclasses import asdict
 
-from layershap import paths
-from layershap.errors import InputError
-from layershap.files import file_digest, read_json, write_json, write_text
-from layershap.gate import EXIT_CODES, Verdict, as_junit, as_markdown, decide, make_baseline
-from layershap.params import load_params
+from layershap.judging.gate import EXIT_CODES, Verdict, as_junit, as_markdown, decide, make_baseline
+from layershap.workspace import paths
+from layershap.workspace.errors import InputError
+from layershap.workspace.files import read_json, write_json, write_text
+from layershap.workspace.params import load_params
 
 
 def run() -> None:
-    """Write the verdict on the evaluated model and add it to the model's run; always succeeds (see `check`)."""
-    verdict = judge()
-    from layershap import tracking
-
-    run = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
-    run.set_tags({"layershap.gate": verdict.verdict})
-    run.log_artifacts(paths.GATE_VERDICT, "gate")
-    if verdict.verdict == "PASS":
-        run.promote()
+    """Write the verdict on the evaluated model; always succeeds (see `check`)."""
+    judge()
 
 
 def check() -> int:

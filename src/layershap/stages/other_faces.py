@@ -3,15 +3,11 @@
 import numpy as np
 import torch
 
-from layershap import paths, tracking
 from layershap.data.features import batches, load_batch
 from layershap.data.tables import Dataset, write_table
 from layershap.explain import mean_reference
-from layershap.files import file_digest, remove, replacing, write_text
-from layershap.fingerprint import fingerprint
 from layershap.model.classifier import build_classifier, load_classifier, numbered
-from layershap.params import load_params
-from layershap.runtime import prepare
+from layershap.model.runtime import prepare
 from layershap.study import other_faces_figures as pictures
 from layershap.study.expectations import EXPERIMENTS, Results
 from layershap.study.images import draw, draw_of_each_class, each_image
@@ -26,10 +22,16 @@ from layershap.study.other_faces import (
     single_references,
 )
 from layershap.study.other_faces_results import results_text, summarise
+from layershap.workspace import paths
+from layershap.workspace.files import remove, replacing, write_text
+from layershap.workspace.fingerprint import fingerprint
+from layershap.workspace.params import load_params
+
+ROOMS = ("chain", "data", "explain", "model", "study")
 
 
 def run() -> None:
-    """Write the numbers per image, the table per layer, the findings and the figures; log them with the model."""
+    """Write the numbers per image, the table per layer, the findings and the figures."""
     params = load_params()
     prepare(params)
     settings = params.other_faces
@@ -66,7 +68,9 @@ def run() -> None:
         "explain": [params.explain.segments, params.explain.output],
         "threads": params.runtime.threads,
     }
-    work = paths.OTHER_FACES_WORK / fingerprint(used, [paths.MODEL_WEIGHTS, paths.IMAGES_TABLE, paths.SPLIT_TABLE])
+    work = paths.OTHER_FACES_WORK / fingerprint(
+        used, [paths.MODEL_WEIGHTS, paths.IMAGES_TABLE, paths.SPLIT_TABLE], ROOMS
+    )
     names = [dataset.images["path"][row] for row in chosen]
     rows = each_image(names, work, numbers, ["experiment", "name", "measure", "value"])
     layers = {name: number for number, name in numbered(dict.fromkeys(model.names))}
@@ -80,11 +84,6 @@ def run() -> None:
         shown = load_batch([dataset.paths[chosen[0]]], size)
         pictures.save_example(partial, example(shown, int(dataset.targets[chosen[0]]), materials), layers)
 
-    log = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
-    for number, part in table.groupby("layer"):
-        means = {f"{row.experiment}/{row.measure}": row.mean for row in part.itertuples() if np.isfinite(row.mean)}
-        log.log_metrics({"other_faces": means}, step=int(number))
-    log.log_artifacts(paths.OTHER_FACES, "other_faces")
     remove(work)
     for experiment in EXPERIMENTS:
         print(f"{experiment.title}: {results.verdict(experiment)}")

@@ -1,24 +1,26 @@
 """Stage quality: how sparse, alike, faithful and weight-dependent the explanations of each layer are."""
 
-import numpy as np
 import torch
 
-from layershap import figures, paths, tracking
 from layershap.data.features import load_batch
 from layershap.data.tables import Dataset, write_table
-from layershap.files import file_digest, remove, replacing
-from layershap.fingerprint import fingerprint
 from layershap.model.classifier import load_classifier, numbered
-from layershap.params import load_params
-from layershap.runtime import prepare
+from layershap.model.runtime import prepare
+from layershap.reporting import figures
 from layershap.study.images import draw, each_image
 from layershap.study.quality import DEPTHS, Row, quality, randomise
 from layershap.study.quality_figures import quality_picture
 from layershap.study.tables import by_layer
+from layershap.workspace import paths
+from layershap.workspace.files import remove, replacing
+from layershap.workspace.fingerprint import fingerprint
+from layershap.workspace.params import load_params
+
+ROOMS = ("chain", "data", "explain", "model", "study")
 
 
 def run() -> None:
-    """Write the numbers per image, the table per layer and its picture; log them with the model."""
+    """Write the numbers per image, the table per layer and its picture."""
     params = load_params()
     prepare(params)
     settings = params.quality
@@ -39,7 +41,7 @@ def run() -> None:
 
     explain = [params.explain.path, params.explain.segments, params.explain.output]
     inputs = {"study": settings.model_dump(), "explain": explain, "threads": params.runtime.threads}
-    work = paths.QUALITY_WORK / fingerprint(inputs, [paths.MODEL_WEIGHTS, paths.IMAGES_TABLE, paths.SPLIT_TABLE])
+    work = paths.QUALITY_WORK / fingerprint(inputs, [paths.MODEL_WEIGHTS, paths.IMAGES_TABLE, paths.SPLIT_TABLE], ROOMS)
     rows = each_image([dataset.images["path"][row] for row in chosen], work, numbers, ["name", "measure", "value"])
     layers = {name: number for number, name in numbered(dict.fromkeys(model.names))}
     table = by_layer(rows, ["measure"], layers)
@@ -49,10 +51,5 @@ def run() -> None:
         units = figures.unit(params.explain.output, description.classes)
         figures.save(quality_picture(table, units), partial / "quality.png")
 
-    log = tracking.join_run(file_digest(paths.MODEL_WEIGHTS))
-    for number, part in table.groupby("layer"):
-        means = {row.measure: row.mean for row in part.itertuples() if np.isfinite(row.mean)}
-        log.log_metrics({"quality": means}, step=int(number))
-    log.log_artifacts(paths.QUALITY, "quality")
     remove(work)
     print(f"{settings.images} images, {len(layers)} layers; the numbers are in {paths.QUALITY / 'table.csv'}")

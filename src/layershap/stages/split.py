@@ -1,10 +1,10 @@
 """Stage split: train, val and test."""
 
-from layershap import paths
 from layershap.data.split import split_images, split_metrics
 from layershap.data.tables import read_table, write_table
-from layershap.files import write_json
-from layershap.params import load_params
+from layershap.workspace import paths
+from layershap.workspace.files import write_json
+from layershap.workspace.params import load_params
 
 
 def run() -> None:

@@ -2,9 +2,9 @@
 
 import click
 
-from layershap import paths
-from layershap.errors import InputError
-from layershap.files import read_json
+from layershap.workspace import paths
+from layershap.workspace.errors import InputError
+from layershap.workspace.files import read_json
 
 
 def run() -> None:

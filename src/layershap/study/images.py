@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from layershap.data.tables import Dataset, write_table
-from layershap.errors import InputError
 from layershap.explain import choose_references
 from layershap.progress import progress_bar
+from layershap.workspace.errors import InputError
 
 
 def draw(dataset: Dataset, split: str, count: int, seed: int, setting: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layershap import figures
+from layershap.reporting import figures
 from layershap.study.curves import band
 from layershap.study.expectations import Results
 from layershap.study.other_faces import GROUPS, Example

@@ -1,0 +1,5 @@
+"""A network as numbered feature layers and a head. Needs torch alone."""
+
+from layershap.chain.chain import Chain
+
+__all__ = ["Chain"]

@@ -1,0 +1,1 @@
+"""Pictures, pages and the numbers that they show."""

@@ -1,0 +1,1 @@
+"""The trained model as others use it: in Python, over HTTP, on the command line."""

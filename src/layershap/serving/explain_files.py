@@ -1,0 +1,61 @@
+"""`layershap explain IMAGE ...`: the trained model's decision on any image, with a contact sheet of its layers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from layershap.model.runtime import prepare
+from layershap.progress import progress_bar
+from layershap.reporting import figures
+from layershap.reporting.contact_sheet import explained_sheet
+from layershap.serving.predictor import Predictor
+from layershap.workspace import paths
+from layershap.workspace.errors import InputError
+from layershap.workspace.params import load_params
+
+
+def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) -> None:
+    """Print the decision on every image and its sums by layer, and write `folder`/<name>.png.
+
+    `layers`: names or numbers; none: all. The settings are those of params.yaml; the references are the training
+    images that are kept with the model.
+    """
+    params = load_params()
+    prepare(params)
+    if not paths.MODEL_REFERENCES.exists():
+        raise InputError(f"no model in {paths.MODELS}: run 'dvc repro train' first")
+    predictor = Predictor(paths.MODELS)
+    settings = params.explain
+    options = {"path": settings.path, "segments": settings.segments, "tolerance": settings.tolerance}
+    units = figures.unit(settings.output, predictor.description.classes)
+    names = unique_names(files)
+    console = Console()
+    for file, name in progress_bar(list(zip(files, names, strict=True)), desc="explain", unit="image"):
+        image = predictor.read([file])
+        (decision,) = predictor.predict(image)
+        explained = predictor.explain(image, layers or None, output=settings.output, **options)
+        sure = decision.probabilities[decision.label]
+        table = Table(title=f"{file}: {decision.label}, {sure:.1%} sure", title_justify="left")
+        for column in ("layer", "name", "below 0", "above 0", "sum", "gap"):
+            table.add_column(column, justify="left" if column == "name" else "right")
+        for (number, layer), found in explained.items():
+            heatmap = found.heatmap[0].numpy()
+            sums = (np.minimum(heatmap, 0).sum(), np.maximum(heatmap, 0).sum(), float(found.total[0]))
+            table.add_row(str(number), layer, *(f"{value:.3f}" for value in sums), f"{float(found.gap[0]):.0e}")
+        heading, compared = (
+            f"{name}: {decision.label} ({sure:.0%} sure)",
+            f"mean of {len(predictor.references)} references",
+        )
+        sheet = explained_sheet(figures.picture(image[0]), explained, heading, compared, units)
+        figures.save(sheet, folder / f"{name}.png")
+        console.print(table)
+        console.print(f"{folder / name}.png")
+
+
+def unique_names(files: Sequence[Path]) -> list[str]:
+    """Return the files' names without suffix, with their number where two are alike."""
+    stems = [file.stem for file in files]
+    return [stem if stems.count(stem) == 1 else f"{stem}-{number}" for number, stem in enumerate(stems, 1)]

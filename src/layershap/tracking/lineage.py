@@ -1,0 +1,90 @@
+"""Where a run comes from: the state of git and of DVC, and what of the machine changes the last bits."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from layershap.workspace import paths
+
+PACKAGES = ("torch", "torchvision", "numpy", "pytorch-lightning", "shap", "dvc")
+
+
+def git_tags() -> dict[str, str]:
+    """Return commit, branch and whether tracked files differ from the commit; nothing outside a git repository."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    return {
+        "mlflow.source.git.commit": commit,
+        "git.branch": _git("rev-parse", "--abbrev-ref", "HEAD"),
+        "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+    }
+
+
+def git_diff() -> str:
+    """Return what tracked files have beyond the commit, dvc.lock apart: a plain patch, whatever git is set to."""
+    plain = ("--no-ext-diff", "--no-textconv", "--no-color")
+    return _git("diff", *plain, "HEAD", "--", ".", ":(exclude)dvc.lock")
+
+
+def dvc_tags() -> dict[str, str]:
+    """Return the digests of dvc.lock and of the images, and the name of the DVC experiment if there is one.
+
+    dvc.lock: of all its stages but record, which is still running when this is asked.
+    """
+    stages = {name: stage for name, stage in _locked_stages().items() if name != "record"}
+    digest = hashlib.md5(json.dumps(stages, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    tags = {"dvc.experiment": experiment(), "dvc.data": data_digest(), "dvc.lock": digest if stages else ""}
+    return {key: value for key, value in tags.items() if value}
+
+
+def experiment() -> str:
+    """Return the name of the DVC experiment that is running; empty where there is none."""
+    return os.environ.get("DVC_EXP_NAME", "")
+
+
+def data_digest() -> str:
+    """Return DVC's digest of the folder of images, as it stands in dvc.lock; empty before the first fetch."""
+    outs = _locked_stages().get("fetch", {}).get("outs", [])
+    return next((str(out["md5"]) for out in outs if out["path"] == paths.RAW.as_posix()), "")
+
+
+def _locked_stages() -> dict[str, Any]:
+    try:
+        return dict(YAML(typ="safe").load(paths.DVC_LOCK)["stages"])
+    except (OSError, KeyError, TypeError, ValueError, YAMLError):
+        return {}
+
+
+def machine_tags(threads: int) -> dict[str, str]:
+    """Return what of the machine and its packages can change the last bits of a result."""
+    tags = {f"version.{name}": version(name) for name in PACKAGES}
+    tags |= {"machine.processor": _processor(), "machine.system": f"{platform.system()} {platform.machine()}"}
+    return {**tags, "machine.threads": str(threads), "machine.python": platform.python_version()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.rstrip("\n") if done.returncode == 0 else ""

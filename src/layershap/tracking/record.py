@@ -1,0 +1,132 @@
+"""What the stages wrote, brought to the run of their model: doing it twice changes nothing."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from layershap.data.tables import Dataset, read_table
+from layershap.reporting.layer_numbers import MEANS, layer_means
+from layershap.tracking import lineage
+from layershap.tracking.names import changed_names
+from layershap.tracking.run import Run
+from layershap.tracking.runs import join_run
+from layershap.workspace import paths
+from layershap.workspace.files import file_digest, read_json
+from layershap.workspace.params import Params
+
+HEADLINE = ("accuracy", "accuracy_low", "accuracy_high")
+
+
+def run_name(params: Params) -> str:
+    """Return what a run is called: source, network, and the DVC experiment if there is one."""
+    return " ".join(filter(None, [params.data.source, params.model.backbone, lineage.experiment()]))
+
+
+def record_pipeline(params: Params) -> Run:
+    """Bring the run of the model in models/ to what the outs say; a model without a run gets one."""
+    run = join_run(file_digest(paths.MODEL_WEIGHTS), run_name(params))
+    dataset = Dataset.read()
+    run.log_params(params.model_dump())
+    record_origin(run, params, dataset)
+    record_training(run)
+    record_evaluation(run)
+    record_explanations(run)
+    run.log_artifacts(paths.REPORT)
+    run.log_artifacts(paths.CARD)
+    run.set_tags({"mlflow.note.content": paths.CARD.read_text(encoding="utf-8")})
+    if renamed := changed_names(dataset.classes):
+        table = pd.DataFrame({"in MLflow": list(renamed), "class": list(renamed.values())})
+        run.log_text(table.to_csv(index=False), "names.csv")
+    first = dataset.paths[dataset.rows("train")[0]]
+    run.log_model(paths.MODELS, f"layershap-{params.data.source}", first)
+    run.log_artifacts(paths.GATE_VERDICT, "gate")
+    run.judge_model(read_json(paths.GATE_VERDICT)["verdict"])
+    return run
+
+
+def record_origin(run: Run, params: Params, dataset: Dataset) -> None:
+    """Say where the model comes from: code, data, machine, and the images of each split."""
+    facts = {"layershap.backbone": params.model.backbone, "layershap.data": params.data.source}
+    run.set_tags({**facts, **lineage.dvc_tags(), **lineage.machine_tags(params.runtime.threads)})
+    run.log_artifacts(paths.SPLIT_TABLE, "data")
+    for part, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        table = dataset.images.iloc[dataset.rows(part)][["path", "label"]]
+        run.log_dataset(table, context, f"{params.data.source} {part}", lineage.data_digest())
+
+
+def record_training(run: Run) -> None:
+    """Send the learning curve, also of a model that was trained elsewhere, and the numbers of the kept epoch."""
+    curve = pd.read_csv(paths.LEARNING_CURVE)
+    steps = [str(int(epoch) + 1) for epoch in curve["epoch"]]
+    run.log_series({name: dict(zip(steps, curve[name].tolist(), strict=True)) for name in curve if name != "epoch"})
+    run.log_metrics({"train": read_json(paths.TRAIN_METRICS)})
+    run.log_artifacts(paths.MODEL_CARD, "model_description")
+    run.log_artifacts(paths.REPORT_CURVE, "plots")
+
+
+def record_evaluation(run: Run) -> None:
+    """Send the metrics, the predictions and the pictures of the test images."""
+    numbers = read_json(paths.EVALUATE_METRICS)
+    headline = {name: numbers.pop(name) for name in HEADLINE}
+    run.log_metrics({**headline, "test": numbers})
+    run.log_artifacts(paths.EVALUATE_PICTURES, "plots")
+    run.log_artifacts(paths.PREDICTIONS, "evaluation")
+
+
+def record_explanations(run: Run) -> None:
+    """Send the numbers of every layer, all pictures, and to the image grid one contact sheet of each class."""
+    run.log_metrics({"explain": read_json(paths.EXPLAIN_METRICS)})
+    means = layer_means(pd.read_csv(paths.LAYERS_TABLE))
+    # with one reference there is no error
+    series = {
+        f"layer/{name}": {str(row["number"]): row[name] for row in means if math.isfinite(row[name])} for name in MEANS
+    }
+    run.log_series({name: points for name, points in series.items() if points})
+    run.log_artifacts(paths.EXPLANATIONS, "explanations")
+    shown = dict(first_sheets())
+    shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
+    digest = hashlib.sha256("".join(file_digest(path) for path in shown.values()).encode()).hexdigest()[:12]
+    run.log_images(shown, digest)
+
+
+def first_sheets() -> Iterator[tuple[str, Path]]:
+    """Yield a title and the contact sheet of the first explained image of each class."""
+    labels = {paths.picture_name(row.path): row.label for row in read_table(paths.PREDICTIONS).itertuples()}
+    images = pd.read_csv(paths.LAYERS_TABLE, dtype={"image": str}, keep_default_na=False)["image"].unique()
+    seen = set()
+    for image in images:
+        label = labels[image]
+        if label not in seen:
+            seen.add(label)
+            yield f"contact sheet {label}", paths.CONTACT_SHEETS / f"{image}.png"
+
+
+def record_study(folder: Path, group: str, columns: list[str]) -> Run:
+    """Send a study's table as curves over the layers, and all its files.
+
+    `columns`: those of its table.csv that name a measure; with `group` before them they name the curve.
+    """
+    run = join_run(file_digest(paths.MODEL_WEIGHTS))
+    table = pd.read_csv(folder / "table.csv")
+    series: dict[str, dict[str, float]] = {}
+    for row in table.to_dict("records"):
+        if math.isfinite(row["mean"]):
+            name = "/".join([group, *(str(row[column]) for column in columns)])
+            series.setdefault(name, {})[str(int(row["layer"]))] = row["mean"]
+    run.log_series(series)
+    run.log_artifacts(folder, group)
+    return run
+
+
+def recorded(*places: Path) -> dict[str, Any]:
+    """Return what stands for these outs, folders with all in them: equal where nothing has to be recorded again."""
+    digest = hashlib.sha256()
+    for place in places:
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if file.is_file():
+                digest.update(f"{file.as_posix()} {file_digest(file)}\n".encode())
+    return {"model": file_digest(paths.MODEL_WEIGHTS), "outs": digest.hexdigest()}

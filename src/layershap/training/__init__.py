@@ -1,0 +1,1 @@
+"""Training on cached features with Lightning: batches, epochs, checkpoints."""

@@ -1,0 +1,209 @@
+"""Training what lies above the freeze boundary, on cached features, with Lightning."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from layershap.chain import Chain
+from layershap.training.datamodule import Batch, FeatureDataModule
+from layershap.workspace.params import Train
+
+import pytorch_lightning as lightning  # isort: skip
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint  # isort: skip
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+class TailClassifier(lightning.LightningModule):
+    """The layers from `start` on and the head; what lies below is frozen and was run by extract."""
+
+    class_weights: Tensor
+
+    def __init__(self, model: Chain, start: int, settings: Train, class_weights: Tensor):
+        super().__init__()
+        self.unfrozen = nn.ModuleList(model.layers[start:])
+        self.head = model.head
+        self.settings = settings
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.train_accuracy = MulticlassAccuracy(len(class_weights), average="micro")
+        self.val_accuracy = MulticlassAccuracy(len(class_weights), average="micro")
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits [N, classes] of features at the boundary [N, C, H, W]."""
+        for layer in self.unfrozen:
+            features = layer(features)
+        return self.head(features)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw dropout from (seed, epoch) alone, so that a resumed run repeats it."""
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss, logits = self._loss(batch)
+        self.train_accuracy(logits, batch[1])
+        self._log("train", loss, self.train_accuracy, len(logits))
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Log loss and accuracy of a batch."""
+        loss, logits = self._loss(batch)
+        self.val_accuracy(logits, batch[1])
+        self._log("val", loss, self.val_accuracy, len(logits))
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        features, _, soft = batch
+        logits = self(features)
+        losses = -(soft * self.class_weights * logits.log_softmax(1)).sum(1)
+        return losses.mean(), logits
+
+    def _log(self, part: str, loss: Tensor, accuracy: MulticlassAccuracy, size: int) -> None:
+        values: dict[str, Any] = {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
+        self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW with a cosine schedule over the epochs; unfrozen layers have their own learning rate."""
+        groups = [
+            {"params": list(self.head.parameters()), "lr": self.settings.learning_rate},
+            {"params": list(self.unfrozen.parameters()), "lr": self.settings.unfrozen_learning_rate},
+        ]
+        optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]], weight_decay=self.settings.weight_decay, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.epochs)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+class LearningCurve(Callback):
+    """The metrics of every epoch, kept in the checkpoint so that a resumed run has them all."""
+
+    def __init__(self, report: Report) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.report = report
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        """Append this epoch's metrics."""
+        values = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append({"epoch": trainer.current_epoch, **values})
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
+        logger.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
+        self.report(trainer.current_epoch + 1, values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows for the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows from a checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """`curve`: a row per epoch. `best_epoch`: counted from 0, the one whose weights were kept."""
+
+    curve: list[dict[str, float]]
+    best_epoch: int
+
+
+def balanced_weights(numbers: Tensor, classes: int) -> Tensor:
+    """Return weights [classes] proportional to 1 / frequency whose mean over the images is 1."""
+    counts = torch.bincount(numbers, minlength=classes).clamp(min=1).float()
+    return len(numbers) / (classes * counts)
+
+
+def usable_checkpoint(folder: Path) -> Path | None:
+    """Return what an interrupted training goes on from: the last epoch, the best one where that cannot be read.
+
+    What cannot be read is set aside. Without the best epoch's weights, which a later one may not better, training
+    begins anew.
+    """
+    last, best = (_readable(folder / f"{name}.ckpt") for name in ("last", "best"))
+    if last and not best:
+        logger.warning("%s is of no use without the best epoch, and is set aside", last)
+        last.replace(last.with_suffix(".unused"))
+        return None
+    return last or best
+
+
+def _readable(path: Path) -> Path | None:
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever is wrong with the file
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        aside = path.replace(path.with_suffix(".broken"))
+        logger.warning("%s cannot be read (%s) and is set aside as %s", path, reason, aside.name)
+        return None
+    return path
+
+
+@contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let Lightning write a checkpoint beside its place: from another disk it would come by copying, and a full disk
+    would destroy the old one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def train_tail(
+    model: Chain,
+    start: int,
+    data: FeatureDataModule,
+    settings: Train,
+    checkpoints: Path,
+    report: Report = lambda epoch, metrics: None,
+    interactive: bool = False,
+) -> Trained:
+    """Train `model` from layer `start` on, in place, and leave it in eval mode with the weights of the best epoch.
+
+    `checkpoints`: folder for this very training (settings, data and code); one that was interrupted goes on from
+    its last finished epoch. `report`: called after each epoch with its number, from 1, and its metrics.
+    """
+    lightning.seed_everything(settings.seed, verbose=False)
+    classes = data.train.soft.shape[1]
+    weights = torch.ones(classes)
+    if settings.class_weights:
+        weights = balanced_weights(torch.from_numpy(data.train.numbers), classes)
+    tail = TailClassifier(model, start, settings, weights)
+    curve = LearningCurve(report)
+    best = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor="val_loss", enable_version_counter=False)
+    # of every epoch, better or not: what an interrupted training goes on from
+    latest = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=settings.epochs,
+        callbacks=[curve, best, latest, EarlyStopping("val_loss", patience=settings.patience)],
+        enable_progress_bar=interactive,
+        logger=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        enable_model_summary=False,
+        default_root_dir=checkpoints,
+    )
+    checkpoint = usable_checkpoint(checkpoints)
+    if checkpoint:
+        logger.warning("going on from %s", checkpoint)
+    model.requires_grad_(True)
+    tail.train()
+    with temporary_files_in(checkpoints):
+        trainer.fit(tail, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    state = torch.load(best.best_model_path, weights_only=True)
+    tail.load_state_dict(state["state_dict"])
+    model.eval()
+    return Trained(curve.rows, int(state["epoch"]))

@@ -1,0 +1,44 @@
+"""One stage at a time in a folder: killing `dvc` leaves its stage running, and the next `dvc repro` starts a second."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from layershap.workspace import paths
+from layershap.workspace.errors import BusyError
+from layershap.workspace.files import read_json, write_json
+
+
+@contextmanager
+def only_one(stage: str) -> Iterator[None]:
+    """Hold the folder's lock; raise BusyError naming the stage and process that holds it. A kill releases it."""
+    paths.LOCK.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(paths.LOCK, timeout=0):
+            write_json(paths.RUNNING, {"stage": stage, "process": os.getpid()})
+            yield
+    except Timeout:
+        raise BusyError(f"{_holder()} in this folder; wait for it, or end it") from None
+
+
+def drop_broken_dvc_lock() -> bool:
+    """Remove DVC's own table of locks where a full disk has left half of it, with which DVC refuses to start."""
+    try:
+        json.loads(paths.DVC_RWLOCK.read_text(encoding="utf-8") or "{}")
+    except ValueError:
+        paths.DVC_RWLOCK.unlink()
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
+def _holder() -> str:
+    try:
+        found = read_json(paths.RUNNING)
+        return f"stage {found['stage']} is running as process {found['process']}"
+    except (OSError, ValueError, KeyError):
+        return "another stage is running"

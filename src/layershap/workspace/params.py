@@ -1,0 +1,199 @@
+"""params.yaml as typed, validated objects. There are no defaults here: params.yaml is the one place of a value."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from layershap.workspace import paths
+from layershap.workspace.errors import SettingsError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+View = Literal["original", "flip_horizontal", "flip_vertical", "rotate_180"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Data(_Section):
+    """Where the images come from."""
+
+    source: Literal["elpv", "oxford_pets", "folder"]
+    path: str
+    per_class: Count | None
+    max_refused: Share
+
+
+class Split(_Section):
+    """How images are divided where the source brings no split."""
+
+    test: Annotated[float, Field(gt=0, lt=1)]
+    val: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class Model(_Section):
+    """The network below the head."""
+
+    backbone: Literal["efficientnet_lite0", "vgg19", "vgg16", "resnet18", "mobilenet_v2"]
+    weights: Annotated[str, Field(min_length=1)]
+    image_size: Annotated[int, Field(ge=32, le=1024)]
+    unfreeze: Annotated[int, Field(ge=0)]
+
+
+class Extract(_Section):
+    """The cached features."""
+
+    views: Annotated[list[View], Field(min_length=1)]
+    batch_size: Count
+
+    @field_validator("views")
+    @classmethod
+    def _original_first(cls, views: list[str]) -> list[str]:
+        if views[0] != "original" or len(set(views)) != len(views):
+            raise ValueError("must begin with original and name each view once")
+        return views
+
+
+class Head(_Section):
+    """The layers after the feature layers."""
+
+    pool: Annotated[int, Field(ge=0, le=64)]
+    hidden: list[Annotated[int, Field(ge=1, le=65536)]]
+    dropout: Share
+
+
+class Train(_Section):
+    """Training of everything above the freeze boundary."""
+
+    epochs: Count
+    batch_size: Count
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    unfrozen_learning_rate: Annotated[float, Field(gt=0, le=10)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+    class_weights: bool
+    soft_labels: bool
+    patience: Count
+    seed: Seed
+
+
+class Evaluate(_Section):
+    """Evaluation on the test images."""
+
+    batch_size: Count
+    mistakes: Annotated[int, Field(ge=0, le=100)]
+
+
+class Explain(_Section):
+    """SHAP heatmaps."""
+
+    engine: Literal["secant", "shap"]
+    path: Literal["layer", "image"]
+    segments: Annotated[int, Field(ge=1, le=4096)]
+    tolerance: Annotated[float, Field(gt=0, le=10)] | None
+    reference: Literal["images", "mean", "blur"]
+    references: Annotated[int, Field(ge=2, le=10_000)]
+    output: Literal["margin", "logit", "probability"]
+    per_class: Count
+    seed: Seed
+
+    @field_validator("tolerance")
+    @classmethod
+    def _secant_only(cls, tolerance: float | None, info: ValidationInfo) -> float | None:
+        if tolerance is not None and info.data.get("engine") == "shap":
+            raise ValueError("must be null with engine shap, which has no segments")
+        return tolerance
+
+
+class Gate(_Section):
+    """What a model must reach."""
+
+    min_accuracy: Annotated[float, Field(ge=0, le=1)]
+    max_drop: Annotated[float, Field(ge=0, le=1)]
+    policy: Literal["strict", "point", "lenient"]
+
+
+class Quality(_Section):
+    """The study of how good the explanations are."""
+
+    images: Count
+    references: Annotated[int, Field(ge=1, le=10_000)]
+    seed: Seed
+
+
+class OtherFaces(_Section):
+    """The study of what in the heatmaps comes from the references."""
+
+    images: Annotated[int, Field(ge=2, le=1_000_000)]
+    sets: Annotated[int, Field(ge=2, le=1_000_000)]
+    seed: Seed
+
+
+class Tracking(_Section):
+    """What a run of MLflow keeps."""
+
+    patch: bool
+
+
+class Runtime(_Section):
+    """The machine's part in the result."""
+
+    threads: Annotated[int, Field(ge=1, le=1024)]
+
+
+class Params(_Section):
+    """All settings of the pipeline; field names are the keys of params.yaml."""
+
+    data: Data
+    split: Split
+    model: Model
+    extract: Extract
+    head: Head
+    train: Train
+    evaluate: Evaluate
+    explain: Explain
+    gate: Gate
+    quality: Quality
+    other_faces: OtherFaces
+    tracking: Tracking
+    runtime: Runtime
+
+
+def load_params(path: Path = paths.PARAMS) -> Params:
+    """Read and check the settings file, the way DVC reads it (YAML 1.2: 1e-3 is a number, yes is a word).
+
+    Raises SettingsError with one line per wrong key: its name, what is wrong, the value found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}); run this in the project's folder") from None
+    try:
+        content = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: holds no settings; restore it with 'git checkout {path}'")
+    return check_params(content, str(path))
+
+
+def check_params(content: dict[str, Any], name: str = "params") -> Params:
+    """Turn plain settings into Params, or raise SettingsError naming every wrong key."""
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{name}: {_line(item)}" for item in error.errors())) from None
+
+
+def _line(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key (value {item['input']!r}); remove it or correct its spelling"
+    if item["type"] == "missing":
+        return f"{key}: missing key; add it, as in the params.yaml that the project came with"
+    return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"

@@ -1,0 +1,41 @@
+import re
+import subprocess
+
+from layershap.tracking import lineage
+
+
+def git(*arguments):
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True, capture_output=True)
+
+
+def test_a_clean_and_a_dirty_commit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lineage.git_tags() == {}
+    git("init", "-q", "-b", "work")
+    (tmp_path / "params.yaml").write_text("a: 1\n")
+    git("add", "params.yaml")
+    git("commit", "-qm", "start")
+    tags = lineage.git_tags()
+    assert re.fullmatch("[0-9a-f]{40}", tags["mlflow.source.git.commit"])
+    assert (tags["git.branch"], tags["git.dirty"]) == ("work", "false")
+    assert lineage.git_diff() == ""
+    (tmp_path / "params.yaml").write_text("a: 2\n")
+    assert lineage.git_tags()["git.dirty"] == "true"
+    assert "+a: 2" in lineage.git_diff()
+
+
+def test_the_digest_of_the_images_is_that_of_dvc_lock(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lineage.data_digest() == ""
+    (tmp_path / "dvc.lock").write_text("stages:\n  fetch:\n    outs:\n    - path: data/raw\n      md5: abc.dir\n")
+    assert lineage.data_digest() == "abc.dir"
+    monkeypatch.setenv("DVC_EXP_NAME", "jolly-name")
+    assert lineage.dvc_tags()["dvc.experiment"] == "jolly-name"
+    assert re.fullmatch("[0-9a-f]{32}", lineage.dvc_tags()["dvc.lock"])
+
+
+def test_the_machine_is_described():
+    tags = lineage.machine_tags(2)
+    assert tags["machine.threads"] == "2"
+    assert tags["machine.processor"]
+    assert tags["version.torch"]

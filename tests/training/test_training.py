@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from layershap.data.features import VIEWS, FeatureCache, extract_features, load_batch
+from layershap.explain import Chain
+from layershap.training.datamodule import EpochSampler, FeatureDataModule, Labels
+from layershap.training.fit import LearningCurve, balanced_weights, train_tail
+from layershap.workspace.params import Train
+
+SETTINGS = Train(
+    epochs=12, batch_size=8, learning_rate=0.05, unfrozen_learning_rate=0.02, weight_decay=0.0, class_weights=True,
+    soft_labels=False, patience=12, seed=0,
+)  # fmt: skip
+
+
+def model():
+    torch.manual_seed(0)
+    layers = [("one", nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())), ("two", nn.Conv2d(4, 4, 3, stride=2))]
+    return Chain(layers, nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(4 * 5 * 5, 2))).eval()
+
+
+@pytest.fixture
+def cached(tmp_path, rng):
+    """Bright and dark images, the features of the first layer, and labels of all."""
+    from PIL import Image
+
+    paths = []
+    for number in range(40):
+        pixels = np.clip(rng.normal(60 + 100 * (number % 2), 20, (24, 24, 3)), 0, 255).astype(np.uint8)
+        paths.append(tmp_path / f"{number:02d}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    chain = model()
+    extract_features(
+        lambda images: chain.features(images, stop=1), paths, ["original", "flip_vertical"], 24, 7, tmp_path / "cache"
+    )
+    return paths, FeatureCache(tmp_path / "cache")
+
+
+def labels(rows):
+    rows = np.asarray(rows)
+    return Labels(rows, rows % 2, np.eye(2)[rows % 2])
+
+
+def data(cache, seed=0):
+    return FeatureDataModule(cache, labels(range(30)), labels(range(30, 40)), 8, seed)
+
+
+def test_the_cache_holds_every_view_of_every_image(cached):
+    paths, cache = cached
+    images = load_batch(paths, 24)
+    for number, view in enumerate(cache.views):
+        with torch.inference_mode():
+            expected = model().features(VIEWS[view](images), stop=1)
+        found = cache.rows(np.arange(40), np.full(40, number))
+        torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
+    assert torch.equal(cache.rows(np.array([7, 3])), cache.rows(np.arange(40))[[7, 3]])
+
+
+def test_training_learns_and_keeps_the_best_epoch(cached, tmp_path):
+    chain = model()
+    frozen = chain.layers[0][0].weight.clone()
+    trained = train_tail(chain, 1, data(cached[1]), SETTINGS, tmp_path / "work")
+    assert torch.equal(chain.layers[0][0].weight, frozen)
+    assert not chain.training
+    assert len(trained.curve) == 12
+    assert trained.best_epoch == int(np.argmin([row["val_loss"] for row in trained.curve]))
+    with torch.inference_mode():
+        features = cached[1].rows(np.arange(30, 40))
+        assert float((chain.tail(features, 1).argmax(1).numpy() == np.arange(30, 40) % 2).mean()) >= 0.9
+
+
+def test_the_seed_decides_the_bits(cached, tmp_path):
+    chains = [model() for _ in range(3)]
+    for number, (chain, seed) in enumerate(zip(chains, (0, 0, 1), strict=True)):
+        settings = SETTINGS.model_copy(update={"seed": seed})
+        train_tail(chain, 1, data(cached[1], seed), settings, tmp_path / str(number))
+    weights = [chain.head[2].weight for chain in chains]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+class StopError(Exception):
+    """Stands for what ends a process between two epochs."""
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(cached, tmp_path, monkeypatch):
+    whole, broken = model(), model()
+    expected = train_tail(whole, 1, data(cached[1]), SETTINGS, tmp_path / "whole")
+
+    def interrupt(self, trainer, module):
+        if trainer.current_epoch == 3:
+            raise StopError
+
+    monkeypatch.setattr(LearningCurve, "on_train_epoch_start", interrupt, raising=False)
+    with pytest.raises(StopError):
+        train_tail(broken, 1, data(cached[1]), SETTINGS, tmp_path / "broken")
+    monkeypatch.undo()
+    again = model()
+    found = train_tail(again, 1, data(cached[1]), SETTINGS, tmp_path / "broken")
+    assert found.best_epoch == expected.best_epoch
+    assert [row["val_loss"] for row in found.curve] == [row["val_loss"] for row in expected.curve]
+    assert torch.equal(again.head[2].weight, whole.head[2].weight)
+
+
+def test_sampler_depends_on_seed_and_epoch_alone():
+    first, second = EpochSampler(20, 2, 5), EpochSampler(20, 2, 5)
+    list(first)
+    first.set_epoch(3)
+    second.set_epoch(3)
+    assert list(first) == list(second)
+    assert sorted(index for index, _ in first) == list(range(20))
+    assert {view for _, view in first} == {0, 1}
+    second.set_epoch(4)
+    assert list(first) != list(second)
+
+
+def test_balanced_weights_have_mean_one_over_the_images():
+    numbers = torch.tensor([0] * 30 + [1] * 10)
+    weights = balanced_weights(numbers, 2)
+    assert float(weights[numbers].mean()) == pytest.approx(1)
+    assert float(weights[1] / weights[0]) == pytest.approx(3)

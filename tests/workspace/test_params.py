@@ -1,0 +1,66 @@
+import pytest
+
+from conftest import REPOSITORY
+from layershap.workspace.errors import SettingsError
+from layershap.workspace.params import load_params
+
+TEXT = (REPOSITORY / "params.yaml").read_text()
+
+
+def load(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return load_params(path)
+
+
+def test_the_projects_own_settings_are_valid(tmp_path):
+    assert load(tmp_path, TEXT).data.source == "elpv"
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path):
+    assert (
+        load(tmp_path, TEXT.replace("learning_rate: 0.0001 ", "learning_rate: 1e-4 ")).train.unfrozen_learning_rate
+        == 1e-4
+    )
+    assert load(tmp_path, TEXT.replace("epochs: ", "epochs: 01")).train.epochs >= 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("train:\n", "train:\n  surprise: 1\n", "train.surprise: unknown key"),
+        ("  patience: ", "  patience_: ", "train.patience: missing key"),
+        ("  weight_decay: ", "  weight_decay: .nan #", "train.weight_decay"),
+        ("  weight_decay: ", "  weight_decay: .inf #", "train.weight_decay"),
+        ("  class_weights: ", "  class_weights: yes #", "train.class_weights"),
+        ("  epochs: ", "  epochs: -", "train.epochs"),
+        ("  epochs: ", "  epochs: 1.5 #", "train.epochs"),
+        ("  epochs: ", "  epochs: '7' #", "train.epochs"),
+        ("  backbone: ", "  backbone: alexnet #", "model.backbone"),
+        ("  test: ", "  test: 1.5 #", "split.test"),
+        ("  views: [original", "  views: [flip_vertical", "extract.views"),
+        ("gate:\n", "gate:\n  max_drop: 0.5\n", "max_drop"),
+        ("gate:\n", "gate: [\n", "not valid YAML"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, old, new, expected):
+    assert old in TEXT
+    with pytest.raises(SettingsError, match=expected.replace(".", r"\.")):
+        load(tmp_path, TEXT.replace(old, new, 1))
+
+
+def test_every_wrong_key_has_a_line(tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, TEXT.replace("epochs: ", "epochs: -").replace("threads: ", "threads: 0 #"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "just words"])
+def test_a_file_without_settings_is_named(tmp_path, text):
+    with pytest.raises(SettingsError, match=r"params\.yaml"):
+        load(tmp_path, text)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_params(tmp_path / "params.yaml")
