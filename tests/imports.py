@@ -1,16 +1,9 @@
-"""Which modules of the package a module imports, directly and through others, read from the source.
-
-python tests/imports.py      # write the modules that each stage imports into dvc.yaml (make deps)
-"""
+"""Which files of the package a module's outcome rests on, read from the source."""
 
 import ast
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 SOURCE = Path(__file__).parents[1] / "src"
-PIPELINES = (SOURCE.parent / "dvc.yaml", SOURCE.parent / "study" / "dvc.yaml")
-LOADED_BY_MLFLOW = {"train": "layershap.serving.served_model"}  # not imported, but logged with the model
 
 
 def module_file(name: str) -> Path | None:
@@ -23,49 +16,27 @@ def module_file(name: str) -> Path | None:
 
 
 def imported_names(path: Path) -> set[str]:
-    """Return the dotted names that a file imports, names inside `from x import y` included as x.y."""
+    """Return the dotted names that a file imports, names inside `from x import y` included as x.y; no types."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if TYPE_CHECKING")]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            of_package = {f"{node.module}.{alias.name}" for alias in node.names}
+            # the package itself where a name of its own is taken, not only modules out of it
+            names |= of_package | ({node.module} if any(module_file(name) is None for name in of_package) else set())
     return names
 
 
 def modules_used(name: str) -> set[str]:
-    """Return the files, relative to the repository, of `name` and of all of ours that it imports."""
+    """Return the files, relative to the package, of `name` and of all of ours that it imports."""
     found: set[Path] = set()
     waiting = [name]
     while waiting:
-        current = waiting.pop()
-        path = module_file(current)
-        if path is None or path in found:
-            continue
-        found.add(path)
-        waiting += sorted(imported_names(path))
-        waiting += [current.rpartition(".")[0]] if "." in current else []
-    return {path.relative_to(SOURCE.parent).as_posix() for path in found}
-
-
-def modules_of_stage(stage: str) -> set[str]:
-    """Return the files that the outcome of a stage depends on."""
-    found = modules_used(f"layershap.stages.{stage}")
-    return found | modules_used(LOADED_BY_MLFLOW[stage]) if stage in LOADED_BY_MLFLOW else found
-
-
-def write_dependencies(pipeline: Path) -> None:
-    """Replace the dependencies below src/ of every stage of a dvc.yaml by the modules that it imports."""
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
-    content = yaml.load(pipeline)
-    for name, stage in content["stages"].items():
-        others = [path for path in stage["deps"] if not path.endswith(".py")]
-        stage["deps"] = others + sorted(modules_of_stage(name))
-    yaml.dump(content, pipeline)
-
-
-if __name__ == "__main__":
-    for pipeline in PIPELINES:
-        write_dependencies(pipeline)
+        path = module_file(waiting.pop())
+        if path is not None and path not in found:
+            found.add(path)
+            waiting += sorted(imported_names(path))
+    return {path.relative_to(SOURCE / "layershap").as_posix() for path in found}

@@ -34,7 +34,7 @@ def test_the_default_pipeline_does_not_wait_for_them(project):
 
 
 def test_quality_has_every_layer_and_is_logged(project):
-    project.run("dvc", "repro", "study/dvc.yaml:quality")
+    project.run("dvc", "--cd", "study", "repro", "record_quality")
     table = pd.read_csv(project.root / "study" / "quality" / "table.csv")
     assert set(table["layer"]) == set(range(2, 20))
     assert (table.loc[table["measure"] == "gini", "images"] == 2).all()
@@ -53,12 +53,12 @@ def test_other_faces_goes_on_after_a_kill_and_ends_the_same(project):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (project.root / "study" / "other_faces").exists()
-    done = project.run("dvc", "repro", "study/dvc.yaml:other_faces")
+    done = project.run("dvc", "--cd", "study", "repro", "record_other_faces")
     assert "of 4 images are done already" in done.stdout
     folder = project.root / "study" / "other_faces"
     resumed = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(resumed) == {"images.csv", "table.csv", "results.md", "retrieval.png", "references.png", "example.png"}
-    project.run("dvc", "repro", "--force", "--single-item", "study/dvc.yaml:other_faces")
+    project.run("dvc", "--cd", "study", "repro", "--force", "--single-item", "other_faces")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == resumed
     assert sorted(history(project, "other_faces/a same/auc")) == list(range(2, 20))
     assert not list((project.root / "work").glob("other_faces/*"))

@@ -16,6 +16,18 @@ import torch
 from torch import Tensor
 
 
+def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile by numba and keep the result on disk; in memory alone where no folder for it can be written."""
+
+    def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:
+            return numba.njit(nogil=True, **options)(function)
+
+    return compile_function
+
+
 def usable(*tensors: Tensor) -> bool:
     """Return whether the kernels take these tensors."""
     return all(
@@ -66,7 +78,7 @@ def clamp_backward(
     return result
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@_compiled(error_model="numpy")
 def _clamp(start, stop, inputs, end, given, result, following, low, high):  # type: ignore[no-untyped-def]
     one, zero = inputs.dtype.type(1), inputs.dtype.type(0)
     block = 2048  # stays in the first cache while its rows are gone through
@@ -115,7 +127,7 @@ def max_pool_backward(
     return result
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@_compiled(error_model="numpy")
 def _max_pool_2(start, stop, inputs, end, given, result, following):  # type: ignore[no-untyped-def]
     """2 x 2 windows that do not overlap, by selection alone, so that the innermost loop is vectorised."""
     planes, height, width, depth = inputs.shape
@@ -146,7 +158,7 @@ def _max_pool_2(start, stop, inputs, end, given, result, following):  # type: ig
                 out[1, 2 * j + 1, d] = value if at3 else zero
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@_compiled(error_model="numpy")
 def _max_pool(start, stop, inputs, end, given, result, following, kernel, stride, padding):  # type: ignore[no-untyped-def]
     planes, height, width, depth = inputs.shape
     for plane in range(start, stop):
@@ -192,7 +204,7 @@ def heatmaps(
     return result.view(paths, height, width).to(features.dtype)
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
+@_compiled(fastmath={"reassoc"})
 def _sum_last(start, stop, multipliers, features, end, result, following, owner):  # type: ignore[no-untyped-def]
     rows = multipliers.shape[0]
     for place in range(start, stop):
@@ -205,7 +217,7 @@ def _sum_last(start, stop, multipliers, features, end, result, following, owner)
             result[owner[row], place] += total
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled()
 def _sum_first(start, stop, multipliers, features, end, result, following, owner):  # type: ignore[no-untyped-def]
     rows = multipliers.shape[0]
     block = 4096

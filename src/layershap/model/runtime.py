@@ -1,12 +1,11 @@
 """What every stage that computes does first."""
 
 import ctypes
-import logging
-import warnings
 
 import torch
 
 from layershap.workspace.params import Params
+from layershap.workspace.quiet import quiet_libraries
 
 
 def prepare(params: Params) -> None:
@@ -14,24 +13,7 @@ def prepare(params: Params) -> None:
     keep_freed_memory()
     torch.set_num_threads(params.runtime.threads)
     torch.manual_seed(params.train.seed)
-    own = logging.getLogger("layershap")
-    own.setLevel(logging.INFO)
-    own.propagate = False
-    if not own.handlers:
-        own.addHandler(logging.StreamHandler())
-    for name in (
-        "pytorch_lightning",
-        "lightning.pytorch",
-        "mlflow",
-        "alembic",
-        "matplotlib",
-        "torch",
-        "urllib3",
-        "git",
-    ):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning|mlflow|torch|torchvision)\b")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    quiet_libraries()
 
 
 def keep_freed_memory() -> None:

@@ -1,14 +1,17 @@
 """The contact sheet of one explained image, with a heading that says what every map sums to."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from layershap.explain import LayerExplanation
 from layershap.reporting import figures
 
-Explained = Mapping[tuple[int, str], LayerExplanation]  # by number and name of the layer
+if TYPE_CHECKING:
+    from layershap.explain import LayerExplanation
+
+Explained = Mapping[tuple[int, str], "LayerExplanation"]  # by number and name of the layer
 
 
 def explained_sheet(

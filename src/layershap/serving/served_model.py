@@ -21,7 +21,7 @@ class ServedModel(PythonModel):
         """Read the model's files."""
         self.predictor = Predictor(Path(context.artifacts["model"]))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row per image.
 
         `params`: layers ("" for none, "all", or names or numbers with commas between), path, segments, output.

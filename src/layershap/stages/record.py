@@ -4,6 +4,7 @@ from layershap.tracking.record import record_pipeline, record_study, recorded
 from layershap.workspace import paths
 from layershap.workspace.files import write_json
 from layershap.workspace.params import load_params
+from layershap.workspace.quiet import quiet_libraries
 
 OUTS = (
     paths.SPLIT_TABLE,
@@ -22,6 +23,7 @@ STUDIES = {"quality": (paths.QUALITY, ["measure"]), "other_faces": (paths.OTHER_
 
 def run() -> None:
     """Bring the model's run to what the pipeline's outs say."""
+    quiet_libraries()
     run = record_pipeline(load_params())
     write_json(paths.RECORDED, recorded(*OUTS))
     print(f"recorded in run {run.run_id}" if run.reachable else "kept for 'layershap sync'")
@@ -29,6 +31,7 @@ def run() -> None:
 
 def run_study(name: str) -> None:
     """Bring the model's run to what a study says."""
+    quiet_libraries()
     folder, columns = STUDIES[name]
     run = record_study(folder, name, columns)
     write_json(folder.with_name(f"{name}_recorded.json"), recorded(folder))

@@ -11,7 +11,6 @@ from layershap.model.classifier import Description, boundary, build_classifier, 
 from layershap.model.runtime import prepare
 from layershap.progress import interactive
 from layershap.tracking import lineage
-from layershap.tracking.record import run_name
 from layershap.tracking.run import Run
 from layershap.tracking.runs import MODEL_TAG, open_run
 from layershap.training.datamodule import FeatureDataModule, Labels
@@ -47,7 +46,7 @@ def run() -> None:
     used = params.model_dump(include={"model", "extract", "head", "train", "runtime"})
     inputs = [paths.IMAGES_TABLE, paths.SPLIT_TABLE, paths.FEATURES / "index.json"]
     work = paths.CHECKPOINTS / fingerprint(used, inputs, ROOMS)
-    run = open_run(run_name(params), work / "run_id")
+    run = open_run(lineage.run_name(params), work / "run_id")
 
     def report(epoch: int, metrics: dict[str, float]) -> None:
         run.log_metrics(metrics, step=epoch)

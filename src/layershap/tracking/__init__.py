@@ -9,3 +9,4 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # a server that hangs costs twice this, once
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from layershap.workspace import paths
+from layershap.workspace.params import Params
 
 PACKAGES = ("torch", "torchvision", "numpy", "pytorch-lightning", "shap", "dvc")
 
@@ -49,6 +50,11 @@ def dvc_tags() -> dict[str, str]:
 def experiment() -> str:
     """Return the name of the DVC experiment that is running; empty where there is none."""
     return os.environ.get("DVC_EXP_NAME", "")
+
+
+def run_name(params: Params) -> str:
+    """Return what a run is called: source, network, and the DVC experiment if there is one."""
+    return " ".join(filter(None, [params.data.source, params.model.backbone, experiment()]))
 
 
 def data_digest() -> str:

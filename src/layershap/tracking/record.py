@@ -21,14 +21,9 @@ from layershap.workspace.params import Params
 HEADLINE = ("accuracy", "accuracy_low", "accuracy_high")
 
 
-def run_name(params: Params) -> str:
-    """Return what a run is called: source, network, and the DVC experiment if there is one."""
-    return " ".join(filter(None, [params.data.source, params.model.backbone, lineage.experiment()]))
-
-
 def record_pipeline(params: Params) -> Run:
     """Bring the run of the model in models/ to what the outs say; a model without a run gets one."""
-    run = join_run(file_digest(paths.MODEL_WEIGHTS), run_name(params))
+    run = join_run(file_digest(paths.MODEL_WEIGHTS), lineage.run_name(params))
     dataset = Dataset.read()
     run.log_params(params.model_dump())
     record_origin(run, params, dataset)
