@@ -10,8 +10,8 @@ from mlflow.tracking import MlflowClient
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CODE = (
-    "from pathlib import Path; import sys; from layershap import tracking\n"
-    "run = tracking.open_run(sys.argv[1], Path('work') / sys.argv[1])\n"
+    "from pathlib import Path; import sys; from layershap.tracking.runs import open_run\n"
+    "run = open_run(sys.argv[1], Path('work') / sys.argv[1])\n"
     "run.log_metrics({'value': 1.0}); run.finish()\n"
     "sys.exit(0 if run.reachable else 'kept on disk')"
 )

@@ -43,7 +43,7 @@ class Answer(BaseHTTPRequestHandler):
 def project(tmp_path_factory):
     settings = {**SETTINGS, "train": {**SETTINGS["train"], "epochs": EPOCHS, "patience": EPOCHS}}
     project = Project(tmp_path_factory.mktemp("project"), np.random.default_rng(0), settings)
-    project.run("dvc", "repro", "split", "extract")
+    project.run("dvc", "repro")
     started = time.perf_counter()
     project.run("layershap", "train")
     project.undisturbed = time.perf_counter() - started
@@ -59,7 +59,9 @@ def assert_complete(address):
         assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, EPOCHS + 1))
     assert run.data.params["train.epochs"] == str(EPOCHS)
     assert "accuracy" in run.data.metrics
-    assert {"plots", "data", "evaluation"} <= {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"plots", "data", "evaluation", "explanations"} <= {
+        item.path for item in client.list_artifacts(run.info.run_id)
+    }
     assert len(client.search_model_versions(f"run_id = '{run.info.run_id}'")) == 1
     assert len(run.inputs.dataset_inputs) == 3
     return run
@@ -79,7 +81,7 @@ def test_a_server_that_never_works(project, status):
     done = project.run("layershap", "train", **environment)
     assert time.perf_counter() - started < project.undisturbed + 15
     assert "layershap sync" in done.stderr
-    project.run("layershap", "evaluate", **environment)
+    project.run("layershap", "record", **environment)
     failed = project.run("layershap", "sync", expect=3, **environment)
     assert "Traceback" not in failed.stderr
     if status is not None:
@@ -116,7 +118,7 @@ def test_a_server_that_dies_while_training(project):
     rest = process.stderr.read()
     assert process.wait(120) == 0, rest
     assert "layershap sync" in rest
-    project.run("layershap", "evaluate", MLFLOW_TRACKING_URI=address)
+    project.run("layershap", "record", MLFLOW_TRACKING_URI=address)
     with serving(project, *command) as second:
         project.run("layershap", "sync", MLFLOW_TRACKING_URI=second)
         assert_complete(second)
@@ -125,7 +127,7 @@ def test_a_server_that_dies_while_training(project):
 def test_a_sync_that_is_killed_loses_and_doubles_nothing(project):
     dead = "http://127.0.0.1:9"
     project.run("layershap", "train", MLFLOW_TRACKING_URI=dead)
-    project.run("layershap", "evaluate", MLFLOW_TRACKING_URI=dead)
+    project.run("layershap", "record", MLFLOW_TRACKING_URI=dead)
     (spool,) = (project.root / "work" / "spool").glob("*")
     count = len(list(spool.glob("0*")))
     with serving(project, *tracking_server(project, "killed")) as address:
@@ -146,4 +148,4 @@ def test_what_is_kept_is_readable(project):
     calls = [json.loads((entry / "call.json").read_text())["name"] for entry in sorted(spool.glob("0*"))]
     assert calls[0] == "create"
     assert calls[-1] == "end"
-    assert calls.count("log_metrics") == EPOCHS + 1
+    assert calls.count("log_metrics") == EPOCHS

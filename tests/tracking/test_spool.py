@@ -28,7 +28,10 @@ def test_what_was_sent_is_forgotten_and_the_count_goes_on(tmp_path):
     next(spool.entries()).remove()
     spool.append("call", {"number": 3})
     assert [entry.arguments["number"] for entry in spool.entries()] == [1, 2, 3]
-    spool.remove()
+    assert not spool.close()
+    for entry in spool.entries():
+        entry.remove()
+    assert spool.close()
     assert not list(spool.entries())
     assert not (tmp_path / "spool").exists()
 
@@ -52,3 +55,20 @@ def test_a_call_is_readable(tmp_path):
         "name": "set_tags",
         "arguments": {"tags": {"a": "b"}},
     }
+
+
+def test_what_is_appended_while_others_are_sent_is_sent_too(tmp_path):
+    spool = Spool(tmp_path / "spool", ("join", {"run_id": "a"}))
+    spool.append("call", {"number": 1})
+    sent = []
+    for entry in Spool.reopen(tmp_path / "spool").entries():
+        if len(sent) == 1:
+            spool.append("call", {"number": 2})
+        sent.append(entry.name)
+        if entry.name != "join":
+            entry.remove()
+    assert sent == ["join", "call", "call"]
+    assert spool.close()
+    # the run goes on, and says again which one it is
+    spool.append("call", {"number": 3})
+    assert [entry.name for entry in spool.entries()] == ["join", "call"]

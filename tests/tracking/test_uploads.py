@@ -4,8 +4,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from layershap.tracking import run as tracking
+from layershap.tracking import store
+from layershap.tracking.run import EXPLANATIONS_TAG, JOIN
+from layershap.tracking.runs import open_run
 from layershap.tracking.spool import Spool
+from layershap.tracking.sync import sync
 from layershap.workspace.errors import TrackingError
 
 pytestmark = pytest.mark.timeout(300)
@@ -26,14 +29,14 @@ def pictures(run):
 
 
 def test_pictures_sent_again_after_a_kill_are_there_once(project):
-    run = tracking.open_run("run", project / "memory")
+    run = open_run("run", project / "memory")
     Image.new("RGB", (20, 20), "red").save(project / "red.png")
     shown = {"contact sheet é (1)": project / "red.png", "contact sheet": project / "red.png"}
     run.log_images(shown, "first")
     once = pictures(run)
     assert len(once) == 4  # each with its small version
     # a kill before the last call
-    run.server.delete_tag(run.run_id, tracking.EXPLANATIONS_TAG)
+    run.server.delete_tag(run.run_id, EXPLANATIONS_TAG)
     run.log_images(shown, "first")
     assert pictures(run) == once
     run.log_images(shown, "first")
@@ -44,16 +47,16 @@ def test_pictures_sent_again_after_a_kill_are_there_once(project):
 
 
 def test_sync_goes_on_past_a_run_that_is_refused(project):
-    deleted, kept = (tracking.open_run(name, project / name) for name in ("deleted", "kept"))
+    deleted, kept = (open_run(name, project / name) for name in ("deleted", "kept"))
     for number, run in enumerate((deleted, kept)):
-        spool = Spool(tracking.spool_root() / f"{number}-run-{run.run_id}")
-        spool.append(tracking.JOIN, {"run_id": run.run_id})
+        spool = Spool(store.spool_root() / f"{number}-run-{run.run_id}")
+        spool.append(JOIN, {"run_id": run.run_id})
         spool.append("log_metrics", {"metrics": {"value": 0.5}, "step": 1})
     deleted.server.delete_run(deleted.run_id)
     told = []
     with pytest.raises(TrackingError, match=f"0-run-{deleted.run_id} is kept"):
-        tracking.sync(told.append)
+        sync(told.append)
     assert told == [f"run {kept.run_id}: 1 calls sent"]
-    client = MlflowClient(tracking.tracking_uri())
+    client = MlflowClient(store.tracking_uri())
     assert client.get_run(kept.run_id).data.metrics == {"value": 0.5}
-    assert [folder.name for folder in tracking.spool_root().iterdir()] == [f"0-run-{deleted.run_id}"]
+    assert [folder.name for folder in store.spool_root().iterdir()] == [f"0-run-{deleted.run_id}"]
