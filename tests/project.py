@@ -43,8 +43,25 @@ class Project:
             for key, value in values.items():
                 self.change(f"{section}.{key}", value)
         self.run("git", "init", "-q")
+        self.commit()
+
+    @classmethod
+    def at(cls, root: Path) -> "Project":
+        """Return a project that is there already."""
+        project = cls.__new__(cls)
+        project.root = root
+        return project
+
+    def commit(self) -> None:
+        """Commit everything that git does not ignore."""
         self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "a step")
+
+    def client(self):
+        """Return a client of the project's store."""
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
 
     def change(self, name: str, value) -> None:
         """Change a setting in params.yaml."""
@@ -78,9 +95,7 @@ class Project:
 
     def runs(self) -> list:
         """Return all MLflow runs in the project's store."""
-        from mlflow.tracking import MlflowClient
-
-        client = MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
+        client = self.client()
         return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
 
     def artifact(self, run, name: str) -> Path:
