@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep deps test-faults quality other-faces audit
+.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep test-faults quality other-faces audit
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,18 +46,16 @@ test-all: env  ## all tests, with real pipelines
 test-faults: env  ## kills, signals, dead servers (LAYERSHAP_KILLS=13: 52 kills)
 	pytest tests/faults
 
-lint: env  ## ruff and mypy
+lint: env  ## ruff, mypy, and which room imports which
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports --quiet
 
 audit:  ## known weaknesses of the pinned packages (needs a network)
 	$(PYTHON) -m venv work/audit
 	work/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	work/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
-
-deps: env  ## write the modules that each stage imports into dvc.yaml
-	python tests/imports.py
 
 lock: env  ## write the installed versions to requirements.lock
 	$(BIN)/pip freeze --exclude-editable --all | sed -E 's/\+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton|pip==|wheel==|captum==)' > requirements.lock

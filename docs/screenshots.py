@@ -14,7 +14,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 from playwright.sync_api import Page, sync_playwright
 
-from layershap.tracking.run import EXPERIMENT, tracking_uri
+from layershap.tracking.store import EXPERIMENT, tracking_uri
 
 PICTURES = Path(__file__).parent / "pictures"
 PORT = 5077
