@@ -21,7 +21,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV table; empty cells of text columns stay empty strings."""
-    text = dict.fromkeys(("path", "label", "group", "split", "predicted"), str)
+    text = dict.fromkeys(("path", "label", "group", "split", "predicted", "digest", "pixels"), str)
     return pd.read_csv(path, keep_default_na=False, na_values={"probability": [""]}, dtype=text)
 
 

@@ -20,6 +20,7 @@ from layershap.workspace.files import replacing, write_json
 from layershap.workspace.params import load_params
 
 CACHE_TOLERANCE = 0.05
+PIXEL_DIGEST = 16  # hexadecimal digits by which a picture is known in the table of predictions
 
 
 def run() -> None:
@@ -37,7 +38,9 @@ def run() -> None:
 
     numbers: dict[str, Any] = evaluate_predictions(targets, exact, description.classes)
     numbers["cache_difference"] = difference
-    numbers["test_digest"] = hashlib.sha256("".join(dataset.images["pixels"].iloc[rows]).encode()).hexdigest()[:16]
+    # whatever the order and the names: the same pictures
+    pictures = "".join(sorted(dataset.images["pixels"].iloc[rows]))
+    numbers["test_digest"] = hashlib.sha256(pictures.encode()).hexdigest()[:16]
     table = prediction_table(dataset, rows, exact, description)
     write_table(paths.PREDICTIONS, table)
     curve = reliability_curve(targets, exact)
@@ -83,11 +86,12 @@ def cache_difference(model: Chain, rows: np.ndarray, probabilities: Tensor, star
 def prediction_table(
     dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, description: Description
 ) -> pd.DataFrame:
-    """Return a row per test image: path, label, predicted, correct, and the probability of every class."""
+    """Return a row per test image: path, label, predicted, correct, pixels (a digest), and each class's probability."""
     names = np.array(description.classes)
     table = pd.DataFrame({"path": dataset.images["path"].iloc[rows], "label": names[dataset.targets[rows]]})
     table["predicted"] = names[probabilities.argmax(1)]
     table["correct"] = (table["label"] == table["predicted"]).astype(int)
+    table["pixels"] = [digest[:PIXEL_DIGEST] for digest in dataset.images["pixels"].iloc[rows]]
     for number, name in enumerate(description.classes):
         table[f"p_{name}"] = probabilities[:, number].round(6)
     return table.reset_index(drop=True)

@@ -30,7 +30,7 @@ def run() -> None:
     dataset = Dataset.read()
     model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
     used, shared = shared_references(dataset, settings, description.image_size)
-    table = choose_images(dataset, settings.per_class)
+    table = choose_images(settings.per_class)
     rows: list[dict[str, Any]] = []
     curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     with replacing(paths.EXPLANATIONS) as partial:
@@ -60,7 +60,11 @@ def run() -> None:
         "references": 1 if shared is None else len(shared),
         "segments": int(layers["segments"].max()),
         "largest_gap": float(layers["gap"].abs().max()),
-        "largest_relative_gap": float((layers["gap"].abs() / layers["change"].abs().clip(lower=1e-6)).max()),
+        # of what is summed: what is above and below 0 may cancel
+        "largest_relative_gap": float(
+            (layers["gap"].abs() / (layers["positive"] - layers["negative"]).clip(1e-12)).max()
+        ),
+        "engine": settings.engine,
     }
     write_json(paths.EXPLAIN_METRICS, summary)
     print(f"{len(table)} images, {len(numbers)} layers each; contact sheets are in {paths.CONTACT_SHEETS}")
@@ -78,13 +82,12 @@ def shared_references(dataset: Dataset, settings: Explain, size: int) -> tuple[n
     return chosen, load_batch([dataset.paths[row] for row in chosen], size)
 
 
-def choose_images(dataset: Dataset, per_class: int) -> pd.DataFrame:
+def choose_images(per_class: int) -> pd.DataFrame:
     """Return the predictions to explain: of each class the first by digest, right decisions and wrong ones in turn.
 
     The digest mixes the images and is the same in every run; where one kind runs out, the other fills in.
     """
-    table = read_table(paths.PREDICTIONS)
-    table = table.merge(dataset.images[["path", "pixels"]], on="path").sort_values("pixels")
+    table = read_table(paths.PREDICTIONS).sort_values("pixels")
     table["rank"] = table.groupby(["label", "correct"]).cumcount() * 2 + (1 - table["correct"])
     chosen = table.sort_values(["label", "rank"]).groupby("label").head(per_class)
     return chosen.drop(columns=["pixels", "rank"])
