@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,8 +18,17 @@ from layershap.workspace.lock import drop_broken_dvc_lock, only_one
 
 STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", "quality", "other-faces")
 STUDIES = ("quality", "other-faces")
+HERE = Path.cwd()  # where the user stands: commands work in the project's folder
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 DISK_ERROR = 74  # as sysexits.h has it
+
+
+class UserPath(click.Path):
+    """A path that the user gives: relative to where the user stands."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return it as an absolute path."""
+        return Path(super().convert(HERE / value, param, ctx))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,9 +56,9 @@ for _name in STAGES:
 
 
 @cli.command()
-@click.argument("images", nargs=-1, type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
+@click.argument("images", nargs=-1, type=UserPath(exists=True, dir_okay=False))
 @click.option("--layer", "layers", multiple=True, help="Name or number of a layer; several times for several.")
-@click.option("--out", default="explained", show_default=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--out", default="explained", show_default=True, type=UserPath(file_okay=False), help="Folder.")
 def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> None:
     """Run the stage explain; or explain the given IMAGES with the trained model and draw their contact sheets."""
     from layershap.workspace.params import load_params
@@ -67,26 +77,40 @@ def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> Non
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting; without a value it is left.")
 def repro(settings: tuple[str, ...]) -> None:
     """Run the pipeline with some settings changed, as `dvc exp run -S` does; without any, as `dvc repro` does."""
+    if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
+        raise InputError(
+            f"{Path.cwd()} is no git repository, which DVC works in: run 'git init', 'git add -A' and commit"
+        )
     if drop_broken_dvc_lock():
         click.echo(f"{paths.DVC_RWLOCK} was broken and is removed", err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]
     options = [option for setting in given for option in ("-S", setting)]
     command = ["dvc", "exp", "run", *options] if given else ["dvc", "repro"]
-    sys.exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
+    # the stages' commands are found also where the environment was not activated
+    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": here}
+    sys.exit(subprocess.run([sys.executable, "-m", *command], check=False, env=environment).returncode)
 
 
 @cli.command()
-@click.option("--check", is_flag=True, help="Exit with 1 on FAIL and 3 on INVALID.")
-def gate(check: bool) -> None:
-    """Judge the evaluated model against the settings and the baseline; write metrics/gate.json."""
+@click.option("--check", is_flag=True, help="For CI: exit with 1 on FAIL, 3 on INVALID; the project's files stay.")
+@click.option("--junit", type=UserPath(dir_okay=False), help="With --check: write a JUnit report here.")
+@click.option("--markdown", type=UserPath(dir_okay=False), help="With --check: write the verdict as Markdown here.")
+def gate(check: bool, junit: Path | None, markdown: Path | None) -> None:
+    """Judge the evaluated model against the settings and the baseline; write metrics/gate.json.
+
+    With --check also whether dvc.lock knows the settings, the code and the numbers that are here.
+    """
     from layershap.stages import gate as stage
     from layershap.workspace.params import load_params
 
     load_params()
     if check:
-        sys.exit(stage.check())
+        sys.exit(stage.check(junit, markdown))
+    if junit or markdown:
+        raise click.UsageError("--junit and --markdown go with --check")
     with only_one("gate"):
-        stage.run()
+        sys.exit(stage.run())
 
 
 @cli.command()

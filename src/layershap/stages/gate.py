@@ -1,71 +1,92 @@
 """Stage gate: threshold, baseline, verdict."""
 
-import csv
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from layershap.judging.gate import EXIT_CODES, Verdict, as_junit, as_markdown, decide, make_baseline
+from layershap.judging.evidence import Evidence, InvalidEvidenceError, read_evidence
+from layershap.judging.gate import EXIT_CODES, Verdict, as_junit, as_markdown, decide, invalid, make_baseline
 from layershap.workspace import paths
+from layershap.workspace.dvc_lock import differences
 from layershap.workspace.errors import InputError
-from layershap.workspace.files import read_json, write_json, write_text
-from layershap.workspace.params import load_params
+from layershap.workspace.files import write_json, write_text
+from layershap.workspace.params import load_params, read_yaml
 
 
-def run() -> None:
-    """Write the verdict on the evaluated model; always succeeds (see `check`)."""
-    judge()
-
-
-def check() -> int:
-    """Judge again, as `make gate` does, show it in a CI job's summary, and return the exit status of the verdict."""
-    verdict = judge()
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with open(summary, "a", encoding="utf-8") as file:  # noqa: PTH123
-            file.write(as_markdown(verdict))
-    return EXIT_CODES[verdict.verdict]
-
-
-def judge() -> Verdict:
-    """Decide, write metrics/gate.json and print."""
-    params = load_params()
-    baseline = read_json(paths.BASELINE) if paths.BASELINE.exists() else None
-    verdict = decide(
-        _read(paths.EVALUATE_METRICS),
-        _read(paths.SPLIT_METRICS),
-        _read(paths.EXPLAIN_METRICS),
-        wrong_images(),
-        baseline,
-        params.gate.min_accuracy,
-        params.gate.max_drop,
-        params.gate.policy,
-    )
+def run() -> int:
+    """Write the verdict on the evaluated model; return 0, or 3 where what it is judged by is missing or broken."""
+    verdict, found = judge()
+    write_json(paths.HEADLINE, headline(verdict, found))
     write_json(paths.GATE_VERDICT, asdict(verdict))
     write_text(paths.GATE_SUMMARY, as_markdown(verdict))
     write_text(paths.GATE_JUNIT, as_junit(verdict))
+    show(verdict)
+    return 0 if found else InputError.exit_code
+
+
+def check(junit: Path | None = None, markdown: Path | None = None) -> int:
+    """Judge again and return the exit status of the verdict; of the project's files none is written.
+
+    Numbers that do not belong to these settings, this code or this data are INVALID: dvc.lock must know all that is
+    here. `junit`, `markdown`: files to write the verdict to. A CI job's own summary gets it too.
+    """
+    load_params()
+    strange = differences(read_yaml(paths.PARAMS), read_yaml(paths.DVC_YAML).get("stages", {}))
+    verdict = invalid(strange) if strange else judge()[0]
+    if junit:
+        write_text(junit, as_junit(verdict))
+    if markdown:
+        write_text(markdown, as_markdown(verdict))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(summary, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(as_markdown(verdict))
+    show(verdict)
+    return EXIT_CODES[verdict.verdict]
+
+
+def judge() -> tuple[Verdict, Evidence | None]:
+    """Decide by what the stages wrote; return also that, or None where it could not be read."""
+    gate = load_params().gate
+    try:
+        found = evidence()
+    except InvalidEvidenceError as error:
+        return invalid(error.reasons), None
+    return decide(found, gate.min_accuracy, gate.max_drop, gate.policy), found
+
+
+def headline(verdict: Verdict, found: Evidence | None) -> dict[str, Any]:
+    """Return the numbers that `dvc metrics show` and `dvc exp show` compare; all others stand beside them."""
+    if found is None:
+        return {"verdict": verdict.verdict}
+    names = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy")
+    numbers = {name: getattr(found.evaluated, name) for name in names}
+    return {"verdict": verdict.verdict, **numbers, "n_test": found.evaluated.n_test}
+
+
+def evidence(baseline: Path | None = paths.BASELINE) -> Evidence:
+    """Read what the stages wrote, and the baseline if there is one and it is asked for."""
+    stages = (paths.EVALUATE_METRICS, paths.EXPLAIN_METRICS, paths.SPLIT_METRICS, paths.PREDICTIONS)
+    return read_evidence(*stages, baseline)
+
+
+def show(verdict: Verdict) -> None:
+    """Print the verdict with its reasons."""
     print(f"gate: {verdict.verdict}")
     for reason in verdict.reasons:
         print(f"  {reason}")
     sys.stdout.flush()
-    return verdict
 
 
 def save_baseline() -> None:
-    """Make the evaluated model the baseline of later ones."""
-    metrics = _read(paths.EVALUATE_METRICS)
-    write_json(paths.BASELINE, make_baseline(metrics, wrong_images()))
-    print(f"{paths.BASELINE}: accuracy {metrics['accuracy']:.4f}; commit it")
-
-
-def wrong_images() -> set[str]:
-    """Return the paths of the test images decided wrongly."""
-    if not paths.PREDICTIONS.exists():
-        raise InputError(f"no {paths.PREDICTIONS}: run 'dvc repro evaluate' first")
-    with paths.PREDICTIONS.open(newline="", encoding="utf-8") as file:
-        return {row["path"] for row in csv.DictReader(file) if row["correct"] == "0"}
-
-
-def _read(path: paths.Path) -> dict:
-    if not path.exists():
-        raise InputError(f"no {path}: run 'dvc repro' first")
-    return read_json(path)
+    """Make the evaluated model the baseline of later ones; raises InputError where its numbers cannot be used."""
+    try:
+        found = evidence(baseline=None)
+    except InvalidEvidenceError as error:
+        raise InputError("\n".join(error.reasons)) from None
+    write_json(paths.BASELINE, make_baseline(found))
+    print(
+        f"{paths.BASELINE}: accuracy {found.evaluated.accuracy:.4f}; "
+        f"run 'dvc repro' to judge by it, and commit it with dvc.lock and metrics/"
+    )

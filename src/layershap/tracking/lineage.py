@@ -9,10 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from layershap.workspace import paths
+from layershap.workspace.dvc_lock import locked_stages
 from layershap.workspace.params import Params
 
 PACKAGES = ("torch", "torchvision", "numpy", "pytorch-lightning", "shap", "dvc")
@@ -41,7 +40,7 @@ def dvc_tags() -> dict[str, str]:
 
     dvc.lock: of all its stages but record, which is still running when this is asked.
     """
-    stages = {name: stage for name, stage in _locked_stages().items() if name != "record"}
+    stages = {name: stage for name, stage in locked_stages().items() if name != "record"}
     digest = hashlib.md5(json.dumps(stages, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
     tags = {"dvc.experiment": experiment(), "dvc.data": data_digest(), "dvc.lock": digest if stages else ""}
     return {key: value for key, value in tags.items() if value}
@@ -59,15 +58,8 @@ def run_name(params: Params) -> str:
 
 def data_digest() -> str:
     """Return DVC's digest of the folder of images, as it stands in dvc.lock; empty before the first fetch."""
-    outs = _locked_stages().get("fetch", {}).get("outs", [])
+    outs = locked_stages().get("fetch", {}).get("outs", [])
     return next((str(out["md5"]) for out in outs if out["path"] == paths.RAW.as_posix()), "")
-
-
-def _locked_stages() -> dict[str, Any]:
-    try:
-        return dict(YAML(typ="safe").load(paths.DVC_LOCK)["stages"])
-    except (OSError, KeyError, TypeError, ValueError, YAMLError):
-        return {}
 
 
 def machine_tags(threads: int) -> dict[str, str]:

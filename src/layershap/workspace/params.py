@@ -169,6 +169,11 @@ def load_params(path: Path = paths.PARAMS) -> Params:
 
     Raises SettingsError with one line per wrong key: its name, what is wrong, the value found.
     """
+    return check_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the content of a YAML file of settings or stages; raises SettingsError where there is none."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -179,7 +184,7 @@ def load_params(path: Path = paths.PARAMS) -> Params:
         raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise SettingsError(f"{path}: holds no settings; restore it with 'git checkout {path}'")
-    return check_params(content, str(path))
+    return content
 
 
 def check_params(content: dict[str, Any], name: str = "params") -> Params:

@@ -7,6 +7,8 @@ from layershap.workspace.errors import SettingsError
 
 PARAMS = Path("params.yaml")
 DVC_LOCK = Path("dvc.lock")
+DVC_YAML = Path("dvc.yaml")
+DVC_IGNORE = Path(".dvcignore")
 DVC_RWLOCK = Path(".dvc/tmp/rwlock")
 BASELINE = Path("baseline/baseline.json")
 
@@ -34,6 +36,7 @@ TRAIN_METRICS = METRICS / "train.json"
 EVALUATE_METRICS = METRICS / "evaluate.json"
 EXPLAIN_METRICS = METRICS / "explain.json"
 GATE_VERDICT = METRICS / "gate.json"
+HEADLINE = METRICS / "headline.json"
 GATE_SUMMARY = METRICS / "gate.md"
 GATE_JUNIT = METRICS / "gate.xml"
 
