@@ -28,7 +28,7 @@ class UserPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return it as an absolute path."""
-        return Path(super().convert(HERE / value, param, ctx))
+        return Path(os.fsdecode(super().convert(HERE / value, param, ctx)))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,9 +78,7 @@ def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> Non
 def repro(settings: tuple[str, ...]) -> None:
     """Run the pipeline with some settings changed, as `dvc exp run -S` does; without any, as `dvc repro` does."""
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
-        raise InputError(
-            f"{Path.cwd()} is no git repository, which DVC works in: run 'git init', 'git add -A' and commit"
-        )
+        raise InputError(f"{Path.cwd()} is no git repository, which DVC needs: 'git init', 'git add -A' and commit")
     if drop_broken_dvc_lock():
         click.echo(f"{paths.DVC_RWLOCK} was broken and is removed", err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]

@@ -102,21 +102,23 @@ def _file_differences(locked: Mapping[str, Any], pipeline: Mapping[str, Any]) ->
         if isinstance(item, Mapping) and not next(iter(item.values())).get("cache", True)
     }
     folders: dict[str, str] = {}  # a folder that many stages read is read once
+    changed: dict[str, list[str]] = {}
     for name, stage in locked.items():
         if name == "record":
             continue
-        for kind in ("deps", "outs"):
-            for item in stage.get(kind, []):
-                path = str(item["path"])
-                if path in DERIVED:
-                    continue
-                place = Path(path)
-                if not place.exists():
-                    if path in in_git or path.startswith("src/") or path == paths.BASELINE.parent.as_posix():
-                        yield f"{path} is missing; restore it, or {AGAIN}"
-                elif not as_recorded(place, item, folders):
-                    verb = "reads" if kind == "deps" else "wrote"
-                    yield f"{path} is not what stage {name} {verb}; restore it, or {AGAIN}"
+        for item in [*stage.get("deps", []), *stage.get("outs", [])]:
+            path = str(item["path"])
+            if path in DERIVED:
+                continue
+            place = Path(path)
+            if not place.exists():
+                if path in in_git or path.startswith("src/") or path == paths.BASELINE.parent.as_posix():
+                    yield f"{path} is missing; restore it, or {AGAIN}"
+            elif not as_recorded(place, item, folders):
+                changed.setdefault(path, []).append(name)
+    for path, stages in changed.items():
+        which = f"stage {stages[0]}" if len(stages) == 1 else f"stages {', '.join(stages)}"
+        yield f"{path} is not as {which} had it; restore it, or {AGAIN}"
 
 
 def as_recorded(place: Path, item: Mapping[str, Any], folders: dict[str, str]) -> bool:
