@@ -16,6 +16,7 @@ from layershap.workspace.files import file_digest
 LARGEST = 256 * 2**20  # bytes of one dependency; of a larger one number and size of the files are compared
 # what was made from other things that are compared, and is of hundreds of megabytes
 DERIVED = (paths.FEATURES.as_posix(), paths.EXPLANATIONS.as_posix(), paths.REPORTS.as_posix())
+LATER = ("report", "record")  # stages after the verdict
 AGAIN = "run 'dvc repro'"
 
 
@@ -48,8 +49,8 @@ def _stage_differences(
     locked: Mapping[str, Any], pipeline: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Iterator[str]:
     for name, stage in pipeline.items():
-        if name == "record":
-            continue  # it runs on every clone
+        if name in LATER:
+            continue
         if name not in locked:
             yield f"stage {name} has never run; {AGAIN}"
             continue
@@ -89,7 +90,7 @@ def _setting_differences(locked: Mapping[str, Any], settings: Mapping[str, Any])
         for name, value in stage.get("params", {}).get(paths.PARAMS.name, {}).items():
             section, _, key = name.partition(".")
             now = settings.get(section, {}).get(key)
-            if now != value or type(now) is not type(value):
+            if now != value:  # as DVC compares
                 yield f"{paths.PARAMS}: {name} is {now!r}, and was {value!r} when the model was made; {AGAIN}"
 
 
@@ -104,7 +105,7 @@ def _file_differences(locked: Mapping[str, Any], pipeline: Mapping[str, Any]) ->
     folders: dict[str, str] = {}  # a folder that many stages read is read once
     changed: dict[str, list[str]] = {}
     for name, stage in locked.items():
-        if name == "record":
+        if name in LATER:
             continue
         for item in [*stage.get("deps", []), *stage.get("outs", [])]:
             path = str(item["path"])
