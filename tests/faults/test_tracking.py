@@ -82,7 +82,7 @@ def test_a_server_that_never_works(project, status):
     assert time.perf_counter() - started < project.undisturbed + 15
     assert "layershap sync" in done.stderr
     project.run("layershap", "record", **environment)
-    failed = project.run("layershap", "sync", expect=3, **environment)
+    failed = project.run("layershap", "sync", expect=3, **environment, MLFLOW_HTTP_REQUEST_TIMEOUT="4")
     assert "Traceback" not in failed.stderr
     if status is not None:
         server.shutdown()

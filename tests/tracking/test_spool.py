@@ -72,3 +72,13 @@ def test_what_is_appended_while_others_are_sent_is_sent_too(tmp_path):
     # the run goes on, and says again which one it is
     spool.append("call", {"number": 3})
     assert [entry.name for entry in spool.entries()] == ["join", "call"]
+
+
+def test_a_kill_while_a_sent_call_is_removed_leaves_none(tmp_path):
+    spool = Spool(tmp_path / "spool", ("join", {"run_id": "a"}))
+    spool.append("call", {"number": 1})
+    spool.append("call", {"number": 2})
+    # what is left of a folder that was being removed
+    (tmp_path / "spool" / "000002").rename(tmp_path / "spool" / "000002.sent")
+    (tmp_path / "spool" / "000002.sent" / "call.json").unlink()
+    assert [entry.arguments.get("number") for entry in spool.entries()] == [None, 2]

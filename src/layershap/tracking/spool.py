@@ -24,8 +24,8 @@ class Entry:
     folder: Path
 
     def remove(self) -> None:
-        """Forget the call once it was made."""
-        remove(self.folder)
+        """Forget the call once it was made: at once, whatever a kill leaves of its files."""
+        remove(self.folder.replace(self.folder.with_suffix(".sent")))
 
 
 class Spool:
@@ -81,8 +81,11 @@ class Spool:
     def close(self) -> bool:
         """Forget the run, whose other calls were made; return False where one was appended meanwhile."""
         with self._locked():
-            if len(list(self.folder.glob(NUMBERED))) > 1:
+            left = list(self.entries())
+            if len(left) > 1:
                 return False
+            for entry in left:
+                entry.remove()
             remove(self.folder)
         return True
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 from filelock import FileLock, Timeout
 
-from layershap.tracking import store
+from layershap.tracking import GIVEN_TIMEOUT, store
 from layershap.tracking.outage import FAILURES, first_line, refused
 from layershap.tracking.run import JOIN, Run
 from layershap.tracking.runs import CREATE, JOIN_MODEL, run_of_entry
 from layershap.tracking.spool import Spool, spools
 from layershap.workspace.errors import BusyError, TrackingError
 
-SYNC_TIMEOUT = 60  # seconds
+SYNC_TIMEOUT = 60  # seconds; nobody waits for a training meanwhile
 
 
 def sync(progress: Callable[[str], None]) -> int:
@@ -21,7 +21,7 @@ def sync(progress: Callable[[str], None]) -> int:
     A run whose calls are refused (it was deleted, say) stays, and the next ones are tried; where the server is out of
     reach, all that is left stays. Either ends in a TrackingError that names what is kept.
     """
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(SYNC_TIMEOUT)
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = GIVEN_TIMEOUT or str(SYNC_TIMEOUT)
     store.spool_root().parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(store.spool_root().with_name("sync.lock"), timeout=0):
