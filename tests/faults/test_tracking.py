@@ -19,6 +19,7 @@ from servers import serving, tracking_server
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 EPOCHS = 5
+SECRET = "Pa55word-of-Ann"
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -50,6 +51,11 @@ def project(tmp_path_factory):
     return project
 
 
+def files_with(root, text):
+    """Return the files below a folder that hold a text."""
+    return [path for path in root.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
 def assert_complete(address):
     """Assert that the server has one run, finished, with each point once, and a registered model."""
     client = MlflowClient(address)
@@ -76,14 +82,18 @@ def test_a_server_that_never_works(project, status):
         server.server_close()  # nobody listens
     else:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    environment = {"MLFLOW_TRACKING_URI": f"http://ann:{SECRET}@127.0.0.1:{port}"}
     started = time.perf_counter()
     done = project.run("layershap", "train", **environment)
     assert time.perf_counter() - started < project.undisturbed + 15
     assert "layershap sync" in done.stderr
-    project.run("layershap", "record", **environment)
+    recorded = project.run("layershap", "record", **environment)
     failed = project.run("layershap", "sync", expect=3, **environment, MLFLOW_HTTP_REQUEST_TIMEOUT="4")
     assert "Traceback" not in failed.stderr
+    shown = project.run("layershap", "ui", **environment)
+    for said in (done, recorded, failed, shown):
+        assert SECRET not in said.stdout + said.stderr
+    assert not files_with(project.root, SECRET)
     if status is not None:
         server.shutdown()
     name = f"status{status}"

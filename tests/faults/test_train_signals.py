@@ -62,3 +62,16 @@ def test_it_ends_as_an_undisturbed_run_does(project):
     broken = (project.root / "models" / "model.pt").read_bytes()
     project.run("dvc", "repro", "--force", "--single-item", "train")
     assert (project.root / "models" / "model.pt").read_bytes() == broken
+
+
+def test_an_error_after_the_last_epoch_ends_the_run_as_failed(project):
+    """M7: an out cannot be written."""
+    before = {run.info.run_id for run in project.runs()}
+    project.change("train.seed", 1)
+    (project.root / "plots").rename(project.root / "kept")
+    (project.root / "plots").write_text("in the way")
+    project.run("layershap", "train", expect=None)
+    (project.root / "plots").unlink()
+    (project.root / "kept").rename(project.root / "plots")
+    (run,) = [run for run in project.runs() if run.info.run_id not in before]
+    assert run.info.status == "FAILED"

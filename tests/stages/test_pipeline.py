@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from layershap.tracking.names import safe_name
 from project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -115,15 +116,20 @@ def test_segments_are_chosen_by_a_tolerance(project):
 
 
 def test_gate_exit_status_follows_the_verdict(project):
+    project.run("dvc", "repro")
     assert project.run("layershap", "gate", "--check", expect=None).returncode in (0, 1)
     project.change("gate.min_accuracy", 1.0)
     metrics = read(project, "metrics/evaluate.json")
     if metrics["accuracy"] < 1:
+        project.run("dvc", "repro")
         done = project.run("layershap", "gate", "--check", expect=1)
         assert "FAIL" in done.stdout
         assert read(project, "metrics/gate.json")["verdict"] == "FAIL"
     project.change("gate.min_accuracy", 0.0)
     project.run("layershap", "baseline")
+    # the verdict was on another baseline
+    assert "baseline" in project.run("layershap", "gate", "--check", expect=3).stdout
+    project.run("dvc", "repro")
     done = project.run("layershap", "gate", "--check")
     assert "PASS" in done.stdout
 
@@ -151,16 +157,32 @@ def test_unfreezing_moves_the_boundary_and_evaluate_agrees_with_the_cache(projec
     assert read(project, "metrics/evaluate.json")["cache_difference"] < 0.01
 
 
-def test_three_classes_with_their_own_splits(tmp_path):
+LONG = "a class whose name has sixty letters and is therefore very long"
+CLASSES = ("cats & dogs", "50%", "猫", LONG)
+
+
+def test_classes_of_any_name_with_their_own_splits(tmp_path):
+    """M2, P2: every metric is in MLflow, under names that it takes, and every picture is drawn."""
     from conftest import write_classes
 
     rng = np.random.default_rng(1)
     project = Project(tmp_path, rng, count=1)
-    for part, count in (("train", 16), ("test", 6)):
-        write_classes(tmp_path / "own" / part, rng, ("disc", "square", "stripes"), count=count)
+    for part, count in (("train", 12), ("test", 4)):
+        write_classes(tmp_path / "own" / part, rng, CLASSES, count=count)
     project.change("data.path", "own")
-    project.run("dvc", "repro")
+    done = project.run("dvc", "repro")
+    assert "missing from" not in done.stdout + done.stderr  # glyphs
     metrics = read(project, "metrics/evaluate.json")
-    assert metrics["n_test"] == 18
-    assert set(metrics["per_class"]) == {"disc", "square", "stripes"}
-    assert len(list((tmp_path / "explanations" / "contact_sheets").iterdir())) == 3
+    assert metrics["n_test"] == 16
+    assert set(metrics["per_class"]) == set(CLASSES)
+    assert len(list((tmp_path / "explanations" / "contact_sheets").iterdir())) == 4
+    (run,) = project.runs()
+    assert run.info.status == "FINISHED"
+    for name in CLASSES:
+        assert run.data.metrics[f"test/per_class/{safe_name(name)}/recall"] == metrics["per_class"][name]["recall"]
+    assert run.data.metrics["accuracy"] == metrics["accuracy"]
+    assert not list((tmp_path / "work" / "spool").glob("*"))
+    table = project.artifact(run, "names.csv").read_text()
+    assert "cats :26: dogs,cats & dogs" in table
+    grid = [name for name in project.artifacts(run) if name.startswith("images/") and name.endswith(".png")]
+    assert len(grid) == 5

@@ -49,6 +49,9 @@ def test_the_studies_do_not_stand_in_the_way(clone):
 def test_a_clone_makes_the_run_of_a_model_that_it_did_not_train(tracked, clone):
     done = clone.run("dvc", "repro")
     assert [line for line in done.stdout.splitlines() if "Running" in line] == ["Running stage 'record':"]
+    # M8: MLflow's advice on type hints and signatures
+    assert "Warning" not in done.stdout + done.stderr
+    assert "\x1b[31m" not in done.stdout + done.stderr
     (run,) = clone.runs()
     first = min(tracked.runs(), key=lambda run: run.info.start_time)
     assert run.info.status == "FINISHED"
@@ -81,7 +84,8 @@ def test_then_there_is_nothing_to_do(clone):
 def test_recording_twice_changes_nothing(clone):
     (before,) = clone.runs()
     known, files = points(clone, before), clone.artifacts(before)
-    clone.run("layershap", "record")
+    done = clone.run("layershap", "record")
+    assert "Warning" not in done.stderr
     (after,) = clone.runs()
     assert points(clone, after) == known
     assert clone.artifacts(after) == files
@@ -118,3 +122,13 @@ def test_an_experiment_is_applied_without_a_word_of_the_studies(clone):
     first = min(clone.runs(), key=lambda run: run.info.start_time)
     assert clone.client().get_model_version_by_alias("layershap-folder", "champion").run_id == first.info.run_id
     assert "study" not in (done := clone.run("dvc", "exp", "apply", "other")).stdout + done.stderr
+
+
+def test_the_patch_can_be_left_out(clone):
+    """M9: tracked files may hold secrets."""
+    clone.change("tracking.patch", False)
+    (clone.root / "params.yaml").write_text((clone.root / "params.yaml").read_text() + "# my secret\n")
+    before = {run.info.run_id for run in clone.runs()}
+    clone.run("dvc", "repro", "--single-item", "--force", "train")
+    (run,) = [run for run in clone.runs() if run.info.run_id not in before]
+    assert "source/uncommitted.patch" not in clone.artifacts(run)

@@ -24,6 +24,20 @@ def test_a_clean_and_a_dirty_commit(tmp_path, monkeypatch):
     assert "+a: 2" in lineage.git_diff()
 
 
+def test_the_patch_is_plain_whatever_git_is_set_to(tmp_path, monkeypatch):
+    """M9."""
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    (tmp_path / "params.yaml").write_text("a: 1\n")
+    (tmp_path / ".gitattributes").write_text("params.yaml diff=shout\n")
+    git("add", "-A")
+    git("commit", "-qm", "start")
+    for name, value in {"diff.external": "echo", "color.ui": "always", "diff.shout.textconv": "echo"}.items():
+        git("config", name, value)
+    (tmp_path / "params.yaml").write_text("a: 2\n")
+    assert lineage.git_diff().splitlines()[-2:] == ["-a: 1", "+a: 2"]
+
+
 def test_the_digest_of_the_images_is_that_of_dvc_lock(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert lineage.data_digest() == ""
