@@ -28,7 +28,7 @@ repro: env  ## fetch, train, explain, judge; then say where to look
 summary: env  ## say again what the last run reached and where to look
 	@layershap summary
 
-gate: env  ## exit 1 when the model fails, 3 when it cannot be judged
+gate: env  ## layershap gate --check, whose exit status (1: fails, 3: cannot be judged) make turns into 2
 	@layershap gate --check
 
 baseline: env  ## make the present model the one that the gate compares later ones with
@@ -60,11 +60,11 @@ audit:  ## known weaknesses of the pinned packages (needs a network)
 lock: env  ## write the installed versions to requirements.lock
 	$(BIN)/pip freeze --exclude-editable --all | sed -E 's/\+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton|pip==|wheel==|captum==)' > requirements.lock
 
-NOT_COMPARED := ^src/.*|^(data|metrics|plots|baseline|params).*(csv|json|md|xml|yaml|raw|features)$$|metrics/gate.*|.*loss|best_epoch|^epochs$$|.*maps$$|^segments|^largest.*|p_value|power|cache_difference|explanations|models|reports|balanced.*|f1|expected.*|train_.*|val_.*|per_class.*
+NOT_COMPARED := ^src/.*|^(data|metrics|plots|baseline|params|models|explanations|reports|work).*(csv|json|md|xml|yaml|raw|features)$$|^(models|explanations|reports|baseline)$$|n_test
 SWEEP ?= train.learning_rate=0.00002 train.learning_rate=0.0002 head.hidden=[256] head.hidden=[]
 sweep: env  ## one experiment for each setting in SWEEP, one after the other, none in the other's way
 	@for setting in $(SWEEP); do echo "== $$setting"; dvc exp run --temp -S "$$setting" || exit $$?; done
-	dvc exp show --only-changed --md --sort-by metrics/evaluate.json:accuracy --sort-order desc --drop '$(NOT_COMPARED)'
+	dvc exp show --only-changed --md --sort-by metrics/headline.json:accuracy --sort-order desc --drop '$(NOT_COMPARED)'
 
 paper: env  ## the paper's setting, VGG19 on 2000 + 2000 images (DATA=DIR WEIGHTS=FILE: without a network)
 	dvc exp run $(if $(DATA),-S data.source=folder -S data.path=$(DATA),-S data.source=oxford_pets) \

@@ -18,7 +18,7 @@ def rng():
 
 
 def draw_image(rng, kind: int, size: int = 48) -> Image.Image:
-    """A noisy picture with a bright square (kind 0), disc (kind 1) or stripes (kind 2) somewhere."""
+    """A noisy picture with a bright square (kind 0), disc (1), stripes (2) or cross (3) somewhere."""
     pixels = rng.normal(90, 12, (size, size, 3))
     row, column = rng.integers(4, size - 24, 2)
     down, across = np.mgrid[:20, :20]
@@ -26,6 +26,7 @@ def draw_image(rng, kind: int, size: int = 48) -> Image.Image:
         np.ones((20, 20), bool),
         (down - 10) ** 2 + (across - 10) ** 2 < 50,
         down % 6 < 2,
+        (abs(down - across) < 3) | (abs(down + across - 19) < 3),
     ][kind]
     pixels[row : row + 20, column : column + 20][shape] += 110
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

@@ -7,8 +7,6 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
 
 from layershap.workspace import paths
 from layershap.workspace.dvc_lock import locked_stages
