@@ -1,9 +1,12 @@
 """Stage fetch: the source's images to data/raw/<class>/, every one checked."""
 
+from pathlib import Path
+
 from layershap.data.fetch import fetch
 from layershap.data.sources import list_images
 from layershap.data.tables import write_table
 from layershap.workspace import paths
+from layershap.workspace.experiment import bring_own_files
 from layershap.workspace.files import replacing, write_json
 from layershap.workspace.params import load_params
 
@@ -11,6 +14,7 @@ from layershap.workspace.params import load_params
 def run() -> None:
     """Write the images, their table, the table of refused ones, and the counts."""
     params = load_params()
+    bring_own_files(Path(params.data.path))
     images = list_images(params.data, paths.DOWNLOADS)
     with replacing(paths.RAW) as partial:
         partial.mkdir()
