@@ -71,3 +71,11 @@ def test_the_command_line_imports_nothing_slow(project):
     code = "import sys, layershap.cli, layershap.stages.gate; print('torch' in sys.modules, 'mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_without_git_one_line_says_what_to_do(project):
+    """R7."""
+    done = layershap(project, "repro")
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "git init" in done.stderr

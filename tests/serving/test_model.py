@@ -112,3 +112,14 @@ def test_the_command_line_explains_any_image(tracked, tmp_path):
     done = tracked.run("layershap", "explain", str(odd), "--layer", "99", expect=3)
     assert "no layer 99" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_paths_are_relative_to_where_the_user_stands(tracked):
+    """R4."""
+    folder = tracked.root / "a folder"
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (90, 50), (200, 30, 30)).save(folder / "here.png")
+    tracked.run("bash", "-c", "cd 'a folder' && layershap explain here.png --layer 19")
+    assert (folder / "explained" / "here.png").exists()
+    tracked.run("bash", "-c", "cd 'a folder' && layershap explain ../'a folder'/here.png --layer 19 --out ../there")
+    assert (tracked.root / "there" / "here.png").exists()

@@ -1,7 +1,9 @@
 """The whole pipeline with real DVC and a real SQLite store."""
 
 import json
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,9 +74,20 @@ def test_nothing_to_do_takes_no_time(project):
     assert time.perf_counter() - started < 3
 
 
+def test_an_environment_that_is_not_activated_works_too(project):
+    """R5: the stages' commands are found beside the one that was called."""
+    project.change("quality.images", 5)  # what report shows, and record records
+    command = str(Path(sys.executable).with_name("layershap"))
+    done = project.run(command, "repro", PATH="/usr/local/bin:/usr/bin:/bin")
+    assert "Running stage 'report'" in done.stdout
+
+
 def test_dvc_shows_metrics_and_plots(project):
     shown = project.run("dvc", "metrics", "show", "--json").stdout
     assert "accuracy_low" in shown
+    # R6: a table that fits a screen
+    table = project.run("dvc", "metrics", "show").stdout
+    assert max(len(line) for line in table.splitlines()) <= 120
     project.run("dvc", "plots", "show")
     page = (project.root / "dvc_plots" / "index.html").read_text()
     for title in ("Loss by epoch", "Contributions by layer", "Test images by class", "confusion.png", "contact_sheets"):
