@@ -50,7 +50,7 @@ lint: env  ## ruff, mypy, and which room imports which
 	ruff check .
 	ruff format --check .
 	mypy
-	lint-imports --quiet
+	lint-imports --no-logo --no-cache
 
 audit:  ## known weaknesses of the pinned packages (needs a network)
 	$(PYTHON) -m venv work/audit

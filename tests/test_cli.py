@@ -44,7 +44,7 @@ def test_bad_settings_stop_every_stage_before_any_work(project, stage):
 
 def test_missing_input_is_named_without_a_traceback(project):
     done = layershap(project, "gate")
-    assert (done.returncode, "metrics/evaluate.json" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
+    assert (done.returncode, "metrics/evaluate.json" in done.stdout, "Traceback" in done.stderr) == (3, True, False)
 
 
 def test_a_stage_before_its_time_names_what_it_needs(project):
