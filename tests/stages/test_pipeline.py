@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -33,6 +34,13 @@ def test_metrics_have_what_others_rely_on(project):
     assert metrics["cache_difference"] < 0.01
     assert read(project, "metrics/gate.json")["verdict"] in ("PASS", "WARN", "FAIL")
     assert read(project, "metrics/explain.json")["largest_relative_gap"] < 2e-4
+
+
+def test_a_sum_is_judged_by_the_size_of_what_is_summed(project):
+    """D11: what is above and below 0 may cancel, and then rounding is large beside the sum."""
+    layers = pd.read_csv(project.root / "plots" / "layers.csv")
+    expected = (layers["gap"].abs() / (layers["positive"] - layers["negative"])).max()
+    assert read(project, "metrics/explain.json")["largest_relative_gap"] == pytest.approx(expected)
 
 
 def test_one_run_holds_everything(project):
