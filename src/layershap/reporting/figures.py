@@ -1,41 +1,41 @@
-"""Every picture. The bytes of a file depend on its content alone (fixed back end, no time stamp)."""
+"""Pictures of heatmaps, and of their sums by layer."""
 
-import io
-from collections.abc import Sequence
-from pathlib import Path
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import ConfusionMatrixDisplay
+
+from layershap.reporting import words
+from layershap.reporting.canvas import encode, save, style
+
+__all__ = [
+    "SIGNED",
+    "contact_sheet",
+    "density",
+    "encode",
+    "layer_picture",
+    "layers_curve",
+    "picture",
+    "plate",
+    "save",
+    "signed_limit",
+    "style",
+    "unit",
+]
 
 SIGNED = "RdBu_r"
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as PNG and close it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(figure))
-
-
-def encode(figure: Figure) -> bytes:
-    """Return `figure` as the bytes of a PNG file and close it."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
-    plt.close(figure)
-    return file.getvalue()
+MOST_CURVES = 20  # images with a curve of their own
+LEGEND = 2.6  # inches
 
 
 def unit(output: str, classes: Sequence[str]) -> str:
     """Return what the values of an explanation are in (see explain.outputs)."""
     if len(classes) == 2:
-        second = classes[1]
+        second = words.class_names(classes)[1]
         return {
             "margin": f"log odds of {second}",
             "logit": f"logit of {second}",
@@ -54,6 +54,7 @@ def density(heatmap: np.ndarray) -> np.ndarray:
     return heatmap * heatmap.size / 100.0
 
 
+@style()
 def contact_sheet(
     image: np.ndarray, heatmaps: Sequence[np.ndarray], titles: Sequence[str], heading: str, unit: str
 ) -> Figure:
@@ -65,7 +66,9 @@ def contact_sheet(
     count = len(heatmaps) + 1
     columns = min(7, count)
     rows = -(-count // columns)
-    figure = plt.figure(figsize=(1.75 * columns + 1.1, 2.0 * rows + 0.95), layout="constrained")
+    titles = [words.wrapped(words.spelled(title), 1.7, 9) for title in titles]
+    row_height = 2.0 + max(words.height(title, 9) for title in titles)
+    figure, heading = _headed(1.75 * columns + 1.1, row_height * rows + 0.95, heading)
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     axes[0].imshow(image)
     axes[0].set_title("1 input\n", fontsize=9)
@@ -76,18 +79,21 @@ def contact_sheet(
         axis.set_title(f"{title}\n{heatmap.shape[0]} x {heatmap.shape[1]}, ±{limit:.2g}", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
-    _scale(figure, shown, list(axes), unit)
+    _scale(figure, shown, list(axes), unit, row_height * rows)
     figure.suptitle(heading, fontsize=11)
     return figure
 
 
+@style()
 def plate(image: np.ndarray, heatmaps: Sequence[np.ndarray], titles: Sequence[str], heading: str, unit: str) -> Figure:
     """Draw the input and the `heatmaps` in groups, as the plates of Banerjee and Chu (2022): a row per resolution, with
     the input at its head; scales as on the contact sheet."""
+    titles = [words.wrapped(words.spelled(title), 2.05, 9) for title in titles]
     shapes = list(dict.fromkeys(heatmap.shape for heatmap in heatmaps))
     groups = [[pair for pair in zip(heatmaps, titles, strict=True) if pair[0].shape == shape] for shape in shapes]
     columns = 1 + max(len(group) for group in groups)
-    figure = plt.figure(figsize=(2.1 * columns + 1.1, 2.3 * len(groups) + 0.95), layout="constrained")
+    row_height = 2.3 + max(words.height(title, 9) for title in titles)
+    figure, heading = _headed(2.1 * columns + 1.1, row_height * len(groups) + 0.95, heading)
     axes = np.atleast_2d(figure.subplots(len(groups), columns))
     for axis in axes.ravel():
         axis.set_axis_off()
@@ -100,21 +106,28 @@ def plate(image: np.ndarray, heatmaps: Sequence[np.ndarray], titles: Sequence[st
             limit = signed_limit(values)
             shown = axis.imshow(values / limit, cmap=SIGNED, vmin=-1, vmax=1, interpolation="nearest")
             axis.set_title(f"{title}\n±{limit:.2g}", fontsize=9)
-    _scale(figure, shown, list(axes.ravel()), unit)
+    _scale(figure, shown, list(axes.ravel()), unit, row_height * len(groups))
     figure.suptitle(heading, fontsize=11)
     return figure
 
 
-def _scale(figure: Figure, shown: Any, axes: list[Axes], unit: str) -> None:
+def _headed(width: float, height: float, heading: str, size: float = 11) -> tuple[Figure, str]:
+    """Return a figure with room for a heading of two lines and what it takes beyond them, and the wrapped heading."""
+    heading = words.wrapped(words.spelled(heading) + words.note([heading]), width - 0.2, size)
+    more = max(words.height(heading, size) - words.height("\n", size), 0.0)
+    return plt.figure(figsize=(width, height + more), layout="constrained"), heading
+
+
+def _scale(figure: Figure, shown: Any, axes: list[Axes], unit: str, height: float) -> None:
     bar = figure.colorbar(shown, ax=axes, shrink=0.8, aspect=30, extend="both")
-    bar.set_label(
-        f"SHAP value in multiples of the layer's limit ± in its title\n({unit} per 1 % of the image's area)", fontsize=9
-    )
+    text = f"SHAP value in multiples of the layer's limit ± in its title\n({unit} per 1 % of the image's area)"
+    bar.set_label(words.wrapped(words.spelled(text), max(height, 1.8), 9), fontsize=9)
 
 
+@style()
 def layer_picture(image: np.ndarray, heatmap: np.ndarray, error: np.ndarray, heading: str, unit: str) -> Figure:
     """Draw the input, one layer's heatmap and its standard error over the references, with the layer's own scale."""
-    figure = plt.figure(figsize=(9.0, 3.3), layout="constrained")
+    figure, heading = _headed(9.0, 3.3, f"{heading}\n{unit} per 1 % of the image's area", 10)
     axes = figure.subplots(1, 3)
     maps, errors = density(heatmap), density(error)
     limit = signed_limit(maps)
@@ -132,87 +145,52 @@ def layer_picture(image: np.ndarray, heatmap: np.ndarray, error: np.ndarray, hea
         axes[2].text(0.5, 0.5, "one reference:\nno standard error", ha="center", va="center", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
-    figure.suptitle(f"{heading}\n{unit} per 1 % of the image's area", fontsize=10)
+    figure.suptitle(heading, fontsize=10)
     return figure
 
 
-def layers_curve(tables: dict[str, tuple[np.ndarray, np.ndarray]], numbers: Sequence[int], unit: str) -> Figure:
-    """Draw positive and negative sums of every image against the layer number."""
-    figure = plt.figure(figsize=(8, 4), layout="constrained")
+@style()
+def layers_curve(tables: Mapping[str, tuple[np.ndarray, np.ndarray]], numbers: Sequence[int], unit: str) -> Figure:
+    """Draw positive and negative sums of every image against the layer number, the names beside the curves.
+
+    Of more than MOST_CURVES images: the mean, and the parts of the images between which half and all of them lie.
+    """
+    labels = words.fitted([words.spelled(name) for name in tables], LEGEND, 7, lines=3)
+    needed = sum(0.16 + words.height(label, 7) for label in labels)
+    many = len(tables) > MOST_CURVES
+    wide = max(8.0, 3.0 + 0.22 * len(numbers))
+    figure = plt.figure(figsize=(wide + (2.0 if many else LEGEND), 4.0 if many else max(4.0, needed + 0.5)))
+    figure.set_layout_engine("constrained")
     axis = figure.subplots()
-    for name, (positive, negative) in tables.items():
-        (line,) = axis.plot(numbers, positive, marker=".", label=name)
-        axis.plot(numbers, negative, marker=".", color=line.get_color())
+    if many:
+        for side, colour in ((0, "C3"), (1, "C0")):
+            _spread(axis, numbers, np.stack([table[side] for table in tables.values()]), colour, side == 0)
+        labels = [f"mean of {len(tables)} images", "half of the images", "all images"]
+        handles = axis.get_legend_handles_labels()[0]
+    else:
+        looks = itertools.product(("-", "--", ":", "-."), [f"C{number}" for number in range(10)])
+        handles = []
+        for (positive, negative), (line, colour) in zip(tables.values(), looks, strict=False):
+            handles += axis.plot(numbers, positive, line, marker=".", color=colour)
+            axis.plot(numbers, negative, line, marker=".", color=colour)
     axis.axhline(0, color="0.5", linewidth=0.8)
-    axis.set(xlabel="layer", ylabel=f"sum of values above / below 0 ({unit})", title="Contributions by layer")
+    y_label = words.wrapped(words.spelled(f"sum of values above / below 0 ({unit})"), 3.2, 10)
+    axis.set(xlabel="layer", ylabel=y_label, title="Contributions by layer")
     axis.set_xticks(list(numbers))
-    axis.legend(fontsize=7, ncols=2)
+    axis.tick_params(axis="x", labelsize=10 if len(numbers) <= 24 else 7)
+    axis.legend(handles, labels, fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    if any(words.note([name]) for name in (*tables, unit)):
+        figure.supxlabel(words.NOTE, fontsize=8)
     return figure
 
 
-def learning_curve(rows: Sequence[dict[str, float]], best_epoch: int) -> Figure:
-    """Draw loss and accuracy by epoch, the kept epoch marked."""
-    figure = plt.figure(figsize=(9, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2)
-    epochs = [row["epoch"] + 1 for row in rows]
-    for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
-        for part in ("train", "val"):
-            axis.plot(epochs, [row[f"{part}_{name}"] for row in rows], marker=".", label=part)
-        axis.axvline(best_epoch + 1, color="0.6", linestyle=":", label="kept")
-        axis.set(xlabel="epoch", ylabel=name, title=f"{name.capitalize()} by epoch")
-        axis.legend()
-    return figure
-
-
-def confusion(targets: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw the confusion matrix in images."""
-    side = 3.2 + 0.45 * len(classes)
-    figure = plt.figure(figsize=(side + 0.8, side), layout="constrained")
-    axis = figure.subplots()
-    ConfusionMatrixDisplay.from_predictions(
-        targets,
-        predicted,
-        labels=list(range(len(classes))),
-        display_labels=list(classes),
-        cmap="Blues",
-        ax=axis,
-    )
-    axis.set(title="Test images by class", xlabel="predicted class", ylabel="true class")
-    return figure
-
-
-def reliability(confidence: np.ndarray, accuracy: np.ndarray, images: np.ndarray) -> Figure:
-    """Draw accuracy against confidence, with the number of images of each bin."""
-    figure = plt.figure(figsize=(4.6, 4.2), layout="constrained")
-    axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
-    axis.plot(confidence, accuracy, marker="o", label="test images")
-    for x, y, count in zip(confidence, accuracy, images, strict=True):
-        axis.annotate(str(int(count)), (x, y), textcoords="offset points", xytext=(4, -10), fontsize=7)
-    axis.set(
-        xlabel="confidence (probability of the predicted class)",
-        ylabel="share of right decisions",
-        title="Reliability (numbers: images)",
-        xlim=(float(min(confidence.min(), 0.5)) - 0.03, 1.02),
-        ylim=(-0.02, 1.02),
-    )
-    axis.legend()
-    return figure
-
-
-def mistakes(images: Sequence[np.ndarray], captions: Sequence[str], wrong: int, count: int) -> Figure:
-    """Draw the surest wrong decisions, the surest first; `wrong` of `count` decisions were wrong."""
-    columns = min(6, max(len(images), 1))
-    rows = max(-(-len(images) // columns), 1)
-    figure = plt.figure(figsize=(max(2.1 * columns, 4.5), 2.5 * rows + 0.5), layout="constrained")
-    axes: list[Axes] = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, image, caption in zip(axes, images, captions, strict=False):
-        axis.imshow(image)
-        axis.set_title(caption, fontsize=8)
-    figure.suptitle(f"The surest of {wrong} mistakes on {count} test images" if wrong else "No mistakes", fontsize=11)
-    return figure
+def _spread(axis: Axes, numbers: Sequence[int], values: np.ndarray, colour: str, named: bool) -> None:
+    """Draw the mean of `values` [images, layers], and the bands of half and of all of them."""
+    axis.plot(numbers, values.mean(0), marker=".", color=colour, label="mean" if named else None)
+    for name, low, high, alpha in (("half", 0.25, 0.75, 0.3), ("all", 0.0, 1.0, 0.12)):
+        lower, upper = np.quantile(values, (low, high), axis=0)
+        label = name if named else None
+        axis.fill_between(numbers, lower, upper, color=colour, alpha=alpha, linewidth=0, label=label)
 
 
 def picture(image: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from layershap.chain import Chain
@@ -14,7 +15,7 @@ from layershap.data.tables import Dataset, write_table
 from layershap.judging.evaluation import evaluate_predictions, reliability_curve
 from layershap.model.classifier import Description, boundary, load_classifier
 from layershap.model.runtime import prepare
-from layershap.reporting import figures
+from layershap.reporting import decisions, figures, words
 from layershap.workspace import paths
 from layershap.workspace.files import replacing, write_json
 from layershap.workspace.params import load_params
@@ -47,10 +48,10 @@ def run() -> None:
     write_table(paths.RELIABILITY, curve)
     with replacing(paths.EVALUATE_PICTURES) as partial:
         predicted = exact.argmax(1)
-        figures.save(figures.confusion(targets, predicted, description.classes), partial / "confusion.png")
+        figures.save(decisions.confusion(targets, predicted, description.classes), partial / "confusion.png")
         values = (curve[name].to_numpy() for name in ("confidence", "accuracy", "images"))
-        figures.save(figures.reliability(*values), partial / "reliability.png")
-        figures.save(worst_mistakes(dataset, rows, table, params.evaluate.mistakes), partial / "mistakes.png")
+        figures.save(decisions.reliability(*values), partial / "reliability.png")
+        figures.save(worst_mistakes(dataset, table, params.evaluate.mistakes), partial / "mistakes.png")
     write_json(paths.EVALUATE_METRICS, numbers)
     print(
         f"accuracy {numbers['accuracy']:.4f} (95 % {numbers['accuracy_low']:.4f} to {numbers['accuracy_high']:.4f}) "
@@ -97,14 +98,16 @@ def prediction_table(
     return table.reset_index(drop=True)
 
 
-def worst_mistakes(dataset: Dataset, rows: np.ndarray, table: pd.DataFrame, count: int) -> Any:
+def worst_mistakes(dataset: Dataset, table: pd.DataFrame, count: int) -> Figure:
     """Draw the surest wrong decisions."""
+    shown = dict(zip(dataset.classes, words.class_names(dataset.classes), strict=True))
     wrong = table[table["correct"] == 0].copy()
     wrong["confidence"] = [row[f"p_{row['predicted']}"] for _, row in wrong.iterrows()]
     worst = wrong.sort_values(["confidence", "path"], ascending=[False, True]).head(count)
+    worst = worst.head(decisions.MOST_MISTAKES + 1)  # what cannot be drawn need not be read
     images = [figures.picture(load_batch([paths.RAW / path], 224)[0]) for path in worst["path"]]
     captions = [
-        f"{row.path.rpartition('/')[2]}\n{row.label} taken for\n{row.predicted}, {row.confidence:.0%} sure"
+        f"{row.path.rpartition('/')[2]}\n{shown[row.label]} taken for\n{shown[row.predicted]}, {row.confidence:.0%} sure"
         for row in worst.itertuples()
     ]
-    return figures.mistakes(images, captions, len(wrong), len(table))
+    return decisions.mistakes(images, captions, len(wrong), len(table))

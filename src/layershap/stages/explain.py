@@ -14,7 +14,7 @@ from layershap.explain.shap_engine import explain_layers_with_shap
 from layershap.model.classifier import Description, load_classifier, numbered
 from layershap.model.runtime import prepare
 from layershap.progress import progress_bar
-from layershap.reporting import figures
+from layershap.reporting import figures, words
 from layershap.reporting.contact_sheet import Explained, explained_sheet
 from layershap.reporting.layer_numbers import layer_numbers
 from layershap.workspace import paths
@@ -38,7 +38,7 @@ def run() -> None:
             image = load_batch([paths.RAW / decision["path"]], description.image_size)
             references = blurred_reference(image) if shared is None else shared
             explained = explain_one(model, image, references, settings)
-            name = paths.picture_name(decision["path"])
+            name = names[decision["path"]]
             write_pictures(partial, name, decision, image[0], explained, description, settings)
             found = layer_numbers(name, explained)
             rows += found
@@ -138,7 +138,9 @@ def write_pictures(
         "blur": "the image blurred",
     }[settings.reference]
     sure = decision[f"p_{decision['predicted']}"]
-    judged = f"{decision['label']}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for {decision['predicted']}"
+    labels = dict(zip(description.classes, words.class_names(description.classes), strict=True))
+    label, predicted = labels[decision["label"]], labels[decision["predicted"]]
+    judged = f"{label}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for {predicted}"
     title = f"{name}: {judged} ({sure:.0%} sure)"
     for target, grouped in ((paths.CONTACT_SHEETS, False), (paths.PLATES, True)):
         sheet = explained_sheet(shown, explained, title, compared, units, grouped)

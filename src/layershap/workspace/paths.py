@@ -1,6 +1,10 @@
 """Every path and file name of the project, once. All are relative to the folder of dvc.yaml."""
 
+import hashlib
 import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from layershap.workspace.errors import SettingsError
@@ -64,10 +68,36 @@ QUALITY_WORK = Path("work/quality")
 STORE = Path("mlflow.db")
 ARTIFACTS = Path("mlartifacts")
 
+LONGEST_NAME = 200  # bytes of the name of an image's pictures; file systems take 255 with all that is added
+
 
 def picture_name(path: str) -> str:
-    """Return the stable name of an image's pictures: its path with - for /, without suffix."""
-    return str(Path(path).with_suffix("")).replace("/", "-")
+    """Return the stable name of an image's pictures: its path with - for /, without suffix.
+
+    Two paths may have the same (cat/x.jpg and cat/x.png): use `picture_names` where there are others.
+    """
+    name = str(Path(path).with_suffix("")).replace("/", "-")
+    return name if len(name.encode(errors="replace")) <= LONGEST_NAME else _marked(path, name)
+
+
+def picture_names(paths: Iterable[str]) -> dict[str, str]:
+    """Return the name of each image's pictures by its path: as `picture_name`, with a digest where two would be alike.
+
+    Alike: also where a file system that ignores case, or how an accent is written, takes them for one file.
+    """
+    names = {path: picture_name(path) for path in paths}
+    alike = Counter(_on_disk(name) for name in names.values())
+    return {path: name if alike[_on_disk(name)] == 1 else _marked(path, name) for path, name in names.items()}
+
+
+def _on_disk(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _marked(path: str, name: str) -> str:
+    digest = hashlib.sha256(path.encode(errors="surrogatepass")).hexdigest()[:8]
+    short = name.encode(errors="surrogateescape")[: LONGEST_NAME - 9].decode(errors="ignore")
+    return f"{short}-{digest}"
 
 
 def project_root() -> Path:
