@@ -113,7 +113,8 @@ def plate(image: np.ndarray, heatmaps: Sequence[np.ndarray], titles: Sequence[st
 
 def _headed(width: float, height: float, heading: str, size: float = 11) -> tuple[Figure, str]:
     """Return a figure with room for a heading of two lines and what it takes beyond them, and the wrapped heading."""
-    heading = words.wrapped(words.spelled(heading) + words.note([heading]), width - 0.2, size)
+    note = words.note([heading]) if words.NOTE not in heading else ""
+    heading = words.wrapped(words.spelled(heading) + note, width - 0.2, size)
     more = max(words.height(heading, size) - words.height("\n", size), 0.0)
     return plt.figure(figsize=(width, height + more), layout="constrained"), heading
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from layershap import __version__
 from layershap.data.origins import ORIGINS
-from layershap.reporting import figures
+from layershap.reporting import canvas, decisions
 from layershap.reporting.layer_numbers import layer_means
 from layershap.workspace import paths
 from layershap.workspace.files import read_json
@@ -51,7 +51,7 @@ def learning_curve() -> bytes:
     """Return the picture of loss and accuracy by epoch, the kept one marked, as the bytes of a PNG file."""
     rows = pd.read_csv(paths.LEARNING_CURVE).to_dict("records")
     best = int(read_json(paths.TRAIN_METRICS)["best_epoch"]) - 1
-    return figures.encode(figures.learning_curve(rows, best))
+    return canvas.encode(decisions.learning_curve(rows, best))
 
 
 def render(name: str, content: Mapping[str, Any]) -> str:

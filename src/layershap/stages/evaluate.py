@@ -106,8 +106,10 @@ def worst_mistakes(dataset: Dataset, table: pd.DataFrame, count: int) -> Figure:
     worst = wrong.sort_values(["confidence", "path"], ascending=[False, True]).head(count)
     worst = worst.head(decisions.MOST_MISTAKES + 1)  # what cannot be drawn need not be read
     images = [figures.picture(load_batch([paths.RAW / path], 224)[0]) for path in worst["path"]]
-    captions = [
-        f"{row.path.rpartition('/')[2]}\n{shown[row.label]} taken for\n{shown[row.predicted]}, {row.confidence:.0%} sure"
-        for row in worst.itertuples()
-    ]
-    return decisions.mistakes(images, captions, len(wrong), len(table))
+    captions = []
+    for row in worst.itertuples():
+        label, predicted = shown[row.label], shown[row.predicted]
+        file = row.path.rpartition("/")[2].replace("\n", " ")
+        captions.append(f"{file}\n{label} taken for\n{predicted}, {row.confidence:.0%} sure")
+    note = words.note([*worst["path"], *worst["label"], *worst["predicted"]])
+    return decisions.mistakes(images, captions, len(wrong), len(table), note)

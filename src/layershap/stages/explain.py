@@ -33,6 +33,7 @@ def run() -> None:
     table = choose_images(settings.per_class)
     rows: list[dict[str, Any]] = []
     curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    names = paths.picture_names(read_table(paths.PREDICTIONS)["path"])
     with replacing(paths.EXPLANATIONS) as partial:
         for decision in progress_bar(table.to_dict("records"), desc="explain", unit="image"):
             image = load_batch([paths.RAW / decision["path"]], description.image_size)
@@ -141,7 +142,8 @@ def write_pictures(
     labels = dict(zip(description.classes, words.class_names(description.classes), strict=True))
     label, predicted = labels[decision["label"]], labels[decision["predicted"]]
     judged = f"{label}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for {predicted}"
-    title = f"{name}: {judged} ({sure:.0%} sure)"
+    named = description.classes if len(description.classes) == 2 else [decision["label"], decision["predicted"]]
+    title = f"{name}: {judged} ({sure:.0%} sure){words.note(named)}"
     for target, grouped in ((paths.CONTACT_SHEETS, False), (paths.PLATES, True)):
         sheet = explained_sheet(shown, explained, title, compared, units, grouped)
         figures.save(sheet, folder / target.name / f"{name}.png")
