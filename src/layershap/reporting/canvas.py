@@ -44,7 +44,7 @@ def encode(figure: Figure) -> bytes:
     """Return `figure` as the bytes of a PNG file and close it."""
     if len(families := words.families()) > 1:
         for text in figure.findobj(Text):
-            text.set_fontfamily(families)  # type: ignore[attr-defined]
+            text.set_fontfamily(families)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=words.DPI, metadata={"Software": None})
     plt.close(figure)

@@ -42,21 +42,26 @@ def confusion(targets: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
 
 @style()
 def _matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    short = max(words.width(name, 10) for name in words.class_names(classes)) <= 1.0 and len(classes) <= 3
+    names = words.class_names(classes)
+    short = len(classes) <= 3 and max(words.width(name, 10) for name in names) <= 1.0
     size = 10 if short else 8
-    labels = words.fitted(words.class_names(classes), LABEL, size, lines=3)
+    labels = words.fitted(names, LABEL, size, lines=3)
     longest = max(words.width(line, size) for label in labels for line in label.split("\n"))
+    # of a few classes with short names: names below each other's columns; otherwise upright
     cell = 0.45 if len(classes) > 3 else 1.1
     side = 3.2 + 0.45 * len(classes) if short else cell * len(classes) + longest + 1.4
-    figure = plt.figure(figsize=(side + 0.8, side), layout="constrained")
+    figure = plt.figure(figsize=(side + 0.8, side), layout="constrained" if short else "compressed")
     axis = figure.subplots()
     display = ConfusionMatrixDisplay(counts, display_labels=labels)
     display.plot(cmap="Blues", ax=axis, colorbar=False, xticks_rotation="horizontal" if short else "vertical")
-    for text in display.text_.ravel():
-        text.set_fontsize(min(10, 27 / max(len(text.get_text()), 1)) if not short else 10)
-    bar = axis.inset_axes((1.04, 0.0, min(0.05, 0.2 / (cell * len(classes))) if not short else 0.05, 1.0))
-    figure.colorbar(display.im_, cax=bar)
-    bar.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for text in () if short else display.text_.ravel():
+        text.set_fontsize(min(10, 27 / len(text.get_text())))
+    if short:
+        figure.colorbar(display.im_, ax=axis)
+    else:
+        aspect = max(24.0, cell * len(classes) / 0.12)
+        bar = figure.colorbar(display.im_, ax=axis, fraction=0.3 / side, pad=0.02, aspect=aspect)
+        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.tick_params(labelsize=size)
     title = words.wrapped(f"Test images by class{words.note(classes)}", side, 8)
     axis.set(xlabel="predicted class", ylabel="true class")

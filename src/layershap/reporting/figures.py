@@ -156,7 +156,7 @@ def layers_curve(tables: Mapping[str, tuple[np.ndarray, np.ndarray]], numbers: S
 
     Of more than MOST_CURVES images: the mean, and the parts of the images between which half and all of them lie.
     """
-    labels = words.fitted([words.spelled(name) for name in tables], LEGEND, 7, lines=3)
+    labels = words.fitted([words.spelled(name.replace("\n", " ")) for name in tables], LEGEND, 7, lines=3)
     needed = sum(0.16 + words.height(label, 7) for label in labels)
     many = len(tables) > MOST_CURVES
     wide = max(8.0, 3.0 + 0.22 * len(numbers))

@@ -145,7 +145,7 @@ def _break(line: str, inches: float, size: float) -> list[str]:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if width(line[:middle], size) <= inches else (low, middle - 1)
         # after a mark, unless the line would be short
-        place = max((line.rfind(mark, 0, low) + 1 for mark in " -_/.,:;("), default=0)
+        place = max((line.rfind(mark, 0, low) + 1 for mark in " -_/,;"), default=0)
         if line[low : low + 1] == " ":
             place = low
         place = place if place > low // 2 else low
