@@ -75,9 +75,11 @@ def _pairs(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
     pairs = [(int(place) // len(classes), int(place) % len(classes)) for place in order if wrong.flat[place]]
+    if not pairs:
+        return _line(f"No mistakes: {int(counts.sum())} test images of {len(classes)} classes")
     names = words.fitted(words.class_names(classes), 4.2, 8, lines=1)
     heights = [int(wrong[pair]) for pair in pairs]
-    figure = plt.figure(figsize=(9.5, 1.6 + 0.38 * max(len(pairs), 1)), layout="constrained")
+    figure = plt.figure(figsize=(9.5, 1.6 + 0.38 * len(pairs)), layout="constrained")
     axis = figure.subplots()
     bars = axis.barh(range(len(pairs)), heights, height=0.6, color="C0")
     totals = [f" {height} of {int(counts[true].sum())}" for height, (true, _) in zip(heights, pairs, strict=True)]
@@ -89,11 +91,8 @@ def _pairs(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axis.margins(x=0.15)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("test images")
-    if not pairs:
-        axis.set_axis_off()
-    many = f"The {len(pairs)} most confused pairs" if pairs else "No mistakes"
     lost = f"{int(wrong.sum())} of {int(counts.sum())} test images taken for another"
-    heading = f"{many} of {len(classes)} classes: {lost}"
+    heading = f"The {len(pairs)} most confused pairs of {len(classes)} classes: {lost}"
     figure.suptitle(words.wrapped(f"{heading}{words.note(classes)}", 9.3, 11), fontsize=11)
     return figure
 
@@ -126,9 +125,7 @@ def mistakes(images: Sequence[np.ndarray], captions: Sequence[str], wrong: int, 
     line. Not more than MOST_MISTAKES are drawn, however many are given. `note`: more lines of the heading.
     """
     if not wrong:
-        figure = plt.figure(figsize=(4.5, 0.6), layout="constrained")
-        figure.text(0.5, 0.5, f"No mistakes on {count} test images", fontsize=11, ha="center", va="center")
-        return figure
+        return _line(f"No mistakes on {count} test images")
     surest = f"The surest {MOST_MISTAKES}" if len(images) > MOST_MISTAKES else "The surest"
     images = images[:MOST_MISTAKES]
     shown = [
@@ -143,10 +140,18 @@ def mistakes(images: Sequence[np.ndarray], captions: Sequence[str], wrong: int, 
     height = (2.5 + more) * rows + 0.5 + words.height(heading, 11)
     figure = plt.figure(figsize=(width, height), layout="constrained")
     axes: list[Axes] = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
+    if more:  # captions of several lines reach nearer to the heading than the layout knows
+        figure.set_layout_engine("constrained", h_pad=0.1)
     for axis in axes:
         axis.set_axis_off()
     for axis, image, caption in zip(axes, images, shown, strict=False):
         axis.imshow(image)
         axis.set_title(caption, fontsize=8)
     figure.suptitle(heading, fontsize=11)
+    return figure
+
+
+def _line(text: str) -> Figure:
+    figure = plt.figure(figsize=(5.5, 0.6))
+    figure.text(0.5, 0.5, text, fontsize=11, ha="center", va="center")
     return figure

@@ -1,12 +1,14 @@
 """report.html and the model card, both made from what the stages wrote: no number is computed here a second time."""
 
 import base64
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
+from PIL import Image
 
 from layershap import __version__
 from layershap.data.origins import ORIGINS
@@ -17,13 +19,22 @@ from layershap.workspace.files import read_json
 from layershap.workspace.params import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
+# bytes, before they become a third more inside the page: all of it stays below 10 MB
+PICTURE_BYTES = 350_000
+SHEETS_BYTES = 4_500_000
+MOST_SHEETS = 24
 
 
 def facts(params: Params) -> dict[str, Any]:
     """Return all that the templates show, read from the files of the stages."""
     origin, licence = ORIGINS[params.data.source]
-    layers = pd.read_csv(paths.LAYERS_TABLE)
+    layers = pd.read_csv(
+        paths.LAYERS_TABLE, dtype={"image": str}, na_values={"error_share": [""]}, keep_default_na=False
+    )
     train = read_json(paths.TRAIN_METRICS)
+    test = read_json(paths.EVALUATE_METRICS)
+    pictures = sorted(paths.EVALUATE_PICTURES.glob("*.png"))
+    images = layers["image"].unique()
     return {
         "version": __version__,
         "params": params.model_dump(),
@@ -32,7 +43,7 @@ def facts(params: Params) -> dict[str, Any]:
         "data": read_json(paths.DATA_METRICS),
         "split": read_json(paths.SPLIT_METRICS),
         "train": train,
-        "test": read_json(paths.EVALUATE_METRICS),
+        "test": test,
         "explained": read_json(paths.EXPLAIN_METRICS),
         "gate": read_json(paths.GATE_VERDICT),
         "model": read_json(paths.MODEL_CARD),
@@ -41,10 +52,21 @@ def facts(params: Params) -> dict[str, Any]:
         "pictures": {
             "learning curve": _address(learning_curve()),
             "contributions by layer": embed(paths.EXPLANATIONS / "layers.png"),
-            **{path.stem: embed(path) for path in sorted(paths.EVALUATE_PICTURES.glob("*.png"))},
+            **{path.stem: embed(path) for path in pictures if path.stem != "mistakes" or test["accuracy"] < 1},
         },
-        "sheets": {path.stem: embed(path) for path in sorted(paths.CONTACT_SHEETS.glob("*.png"))},
+        "sheets": sheets(images.tolist()),
     }
+
+
+def sheets(images: Sequence[str]) -> dict[str, str]:
+    """Return the contact sheets that the page shows, by image: all, or MOST_SHEETS evenly spread over the classes.
+
+    `images`: names of the explained images, class by class.
+    """
+    count = min(len(images), MOST_SHEETS)
+    chosen = [images[number * len(images) // count] for number in range(count)]
+    limit = SHEETS_BYTES // max(count, 1)
+    return {name: embed(paths.CONTACT_SHEETS / f"{name}.png", limit) for name in chosen}
 
 
 def learning_curve() -> bytes:
@@ -64,6 +86,7 @@ def render(name: str, content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["cell"] = cell
     return environment.get_template(name).render(content)
 
 
@@ -76,10 +99,32 @@ def settings_table(params: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, s
     ]
 
 
-def embed(picture: Path) -> str:
-    """Return a PNG file as the address of an image inside the page."""
-    return _address(picture.read_bytes())
+def embed(picture: Path, limit: int = PICTURE_BYTES) -> str:
+    """Return a PNG file as the address of an image inside the page; as a JPEG of at most `limit` bytes if it is larger.
+
+    A JPEG gets smaller until it is small enough.
+    """
+    content = picture.read_bytes()
+    if len(content) <= limit:
+        return _address(content)
+    with Image.open(picture) as opened:
+        image = opened.convert("RGB")
+    quality = 90
+    while True:
+        file = io.BytesIO()
+        image.save(file, "jpeg", quality=quality)
+        if file.tell() <= limit or min(image.size) < 16:
+            return _address(file.getvalue(), "jpeg")
+        if quality > 70:
+            quality -= 10
+        else:
+            image = image.resize((max(image.width * 4 // 5, 1), max(image.height * 4 // 5, 1)))
 
 
-def _address(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def cell(text: str) -> str:
+    """Return a name as it can stand in a table of Markdown."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
+def _address(content: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

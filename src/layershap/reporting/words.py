@@ -130,11 +130,15 @@ def wrapped(text: str, inches: float, size: float, lines: int | None = None) -> 
     broken = [part for line in text.split("\n") for part in _break(line, inches, size)]
     if lines is None or len(broken) <= lines:
         return "\n".join(broken)
-    for kept in range(len(text) - 1, 1, -1):
-        shorter = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
-        if len(broken := _break(shorter, inches, size)) <= lines:
-            break
-    return "\n".join(broken[:lines])
+    low, high = 1, len(text) - 1
+    while low < high:  # the most letters that fit
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(_break(_shorter(text, middle), inches, size)) <= lines else (low, middle - 1)
+    return "\n".join(_break(_shorter(text, low), inches, size)[:lines])
+
+
+def _shorter(text: str, kept: int) -> str:
+    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
 def _break(line: str, inches: float, size: float) -> list[str]:
