@@ -1,0 +1,160 @@
+"""The page and the card of a made-up evaluation: 2, 12 and 500 classes, few images and many."""
+
+import base64
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from conftest import REPOSITORY
+from layershap.reporting import canvas, decisions, figures, report
+from layershap.workspace import paths
+from layershap.workspace.params import load_params
+
+LAYERS = 18
+
+
+def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, noise: bool = False) -> None:
+    """Write into `root` what the stages before the report leave there."""
+    rng = np.random.default_rng(0)
+    count = len(classes)
+    shutil.copy(REPOSITORY / "params.yaml", root)
+    facts = {
+        paths.DATA_METRICS: {"images": 100 * count, "refused": 0},
+        paths.SPLIT_METRICS: {part: dict.fromkeys(classes, 30) for part in ("train", "val", "test")},
+        paths.TRAIN_METRICS: {"best_epoch": 2, "epochs": 3},
+        paths.EVALUATE_METRICS: {
+            "n_test": 400, "accuracy": accuracy, "accuracy_low": 0.8, "accuracy_high": 0.95, "f1": 0.9,
+            "balanced_accuracy": 0.9, "roc_auc": None, "expected_calibration_error": 0.02,
+            "per_class": {name: {"precision": 0.9, "recall": 0.9, "f1": 0.9, "images": 30} for name in classes},
+        },
+        paths.EXPLAIN_METRICS: {"layers": LAYERS, "images": images, "references": 10, "largest_relative_gap": 1e-5},
+        paths.GATE_VERDICT: {"verdict": "PASS", "reasons": ["accuracy 0.9 is at least 0.8"]},
+        paths.MODEL_CARD: {"classes": classes, "image_size": 224},
+    }  # fmt: skip
+    for place, content in facts.items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).write_text(json.dumps(content))
+    (root / paths.PLOTS).mkdir()
+    epochs = {
+        "epoch": [0, 1, 2],
+        **{f"{part}_{kind}": [1, 2, 3] for part in ("train", "val") for kind in ("loss", "accuracy")},
+    }
+    pd.DataFrame(epochs).to_csv(root / paths.LEARNING_CURVE, index=False)
+    names = list(
+        paths.picture_names(f"{classes[k * count // images]}/image_{k:04d}.jpg" for k in range(images)).values()
+    )
+    row: dict = {"positive": 1.0, "negative": -1.0, "gap": 1e-6, "error_share": 0.1, "segments": 4}
+    layers = range(2, LAYERS + 2)
+    rows = [{"image": name, "layer": layer, "name": f"block{layer}", **row} for name in names for layer in layers]
+    pd.DataFrame(rows).to_csv(root / paths.LAYERS_TABLE, index=False)
+    (root / paths.CONTACT_SHEETS).mkdir(parents=True)
+    sheet = canvas.encode(
+        figures.contact_sheet(
+            rng.random((64, 64, 3)),
+            [rng.normal(size=(size, size)) for size in np.repeat([64, 32, 16, 8, 4, 2], 3)],
+            [f"{layer} block{layer}" for layer in layers],
+            f"{names[0]}: {classes[0]}, rightly taken for {classes[0]} (90% sure)\nlogit: 1.000 = 0.300 + 0.700",
+            "logit of the predicted class",
+        )
+    )
+    for number, name in enumerate(names):
+        if noise:
+            pixels = np.random.default_rng(number % 3).integers(0, 256, (700, 1300, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / paths.CONTACT_SHEETS / f"{name}.png", compress_level=1)
+        else:
+            (root / paths.CONTACT_SHEETS / f"{name}.png").write_bytes(sheet)
+    curves = {name: (rng.random(LAYERS), -rng.random(LAYERS)) for name in names}
+    canvas.save(figures.layers_curve(curves, list(layers), "logit"), root / paths.EXPLANATIONS / "layers.png")
+    targets = rng.integers(0, count, 400)
+    predicted = np.where(rng.random(400) < accuracy, targets, rng.integers(0, count, 400))
+    canvas.save(decisions.confusion(targets, predicted, classes), root / paths.EVALUATE_PICTURES / "confusion.png")
+    curve = (np.array([0.6, 0.9]), np.array([0.6, 0.9]), np.array([10, 20]))
+    canvas.save(decisions.reliability(*curve), root / paths.EVALUATE_PICTURES / "reliability.png")
+    shown = [] if accuracy == 1 else [rng.random((224, 224, 3)) if noise else np.zeros((8, 8, 3))] * 12
+    captions = [f"image_{n}.jpg\n{classes[n % count]} taken for\n{classes[0]}, 90% sure" for n in range(len(shown))]
+    canvas.save(decisions.mistakes(shown, captions, len(shown), 400), root / paths.EVALUATE_PICTURES / "mistakes.png")
+
+
+def page(root: Path, monkeypatch, *given, template: str = "report.html.j2", **options) -> str:
+    written(root, *given, **options)
+    monkeypatch.chdir(root)
+    return report.render(template, report.facts(load_params()))
+
+
+def long(count: int) -> list[str]:
+    return [f"a_very_long_name_of_sixty_letters_as_some_data_sets_have{number:04d}" for number in range(count)]
+
+
+def test_the_page_stays_small_whatever_is_explained_and_says_what_it_leaves_out(tmp_path, monkeypatch):
+    found = page(tmp_path, monkeypatch, [f"breed {n}" for n in range(40)], 120, noise=True)
+    assert len(found.encode()) < 10_000_000
+    assert f"{report.MOST_SHEETS} of 120 sheets" in found
+    shown = re.findall(r'alt="contact sheet of breed (\d+)-', found)
+    assert len(shown) == len(set(shown)) == report.MOST_SHEETS
+    for kind, content in re.findall(r'src="data:image/(png|jpeg);base64,([^"]+)"', found):
+        assert base64.b64decode(content).startswith({"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff"}[kind])
+
+
+def test_of_few_images_all_are_shown_as_they_are(tmp_path, monkeypatch):
+    found = page(tmp_path, monkeypatch, ["functional", "defective"], 6)
+    assert found.count("contact sheet of") == 6
+    assert " of 6 sheets" not in found
+    assert "image/jpeg" not in found
+
+
+def test_no_mistakes_are_a_sentence_not_a_picture(tmp_path, monkeypatch):
+    found = page(tmp_path, monkeypatch, ["a", "b"], 2, accuracy=1.0)
+    assert "No mistakes on 400 test images" in found
+    assert 'alt="mistakes"' not in found
+
+
+def test_mistakes_are_a_picture(tmp_path, monkeypatch):
+    found = page(tmp_path, monkeypatch, ["a", "b"], 2)
+    assert "No mistakes" not in found
+    assert 'alt="mistakes"' in found
+
+
+def test_class_names_break_no_table_of_the_card(tmp_path, monkeypatch):
+    found = page(tmp_path, monkeypatch, ["a|b", "c\nd", *long(10)], 12, template="model_card.md.j2")
+    tables = [line.replace(r"\|", "") for line in found.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in tables} == {3, 5}
+    assert r"| a\|b | 30 | 30 | 30 |" in found
+    assert "| c d | 30 | 30 | 30 |" in found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("no chromium")
+    with sync.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("classes", [["a", "b"], long(12)], ids=["2", "12"])
+def test_the_page_is_tidy_in_a_browser(tmp_path, monkeypatch, browser, classes, width):
+    file = tmp_path / "report.html"
+    file.write_text(page(tmp_path, monkeypatch, classes, 12), encoding="utf-8")
+    shown = browser.new_page(viewport={"width": width, "height": 900})
+    shown.goto(file.as_uri())
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = shown.evaluate("[...document.querySelectorAll('figure')].map(f => f.getBoundingClientRect().toJSON())")
+    for number, one in enumerate(boxes):
+        for other in boxes[number + 1 :]:
+            across = min(one["right"], other["right"]) - max(one["left"], other["left"])
+            down = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
+            assert across <= 0.5 or down <= 0.5
+    inside = "f => f.querySelector('figcaption').scrollWidth <= f.clientWidth + 1"
+    assert shown.evaluate(f"[...document.querySelectorAll('figure')].every({inside})")
+    shown.close()
