@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from conftest import REPOSITORY, write_classes
 
@@ -68,6 +69,9 @@ class Project:
         yaml = YAML()
         content = yaml.load(self.root / "params.yaml")
         section, key = name.split(".")
+        if isinstance(value, list):
+            value = CommentedSeq(value)
+            value.fa.set_flow_style()  # as the project writes lists
         content[section][key] = value
         yaml.dump(content, self.root / "params.yaml")
 

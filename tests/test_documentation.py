@@ -33,7 +33,7 @@ NOT_RUN = {
 HEALTH = {"make ui": "http://127.0.0.1:5000/health", "mlflow models serve": "http://127.0.0.1:{port}/ping"}
 SETTINGS = {
     "data": {"per_class": 24},
-    "model": {"image_size": 64},
+    "model": {"image_size": 64, "backbone": "resnet18", "weights": "random"},
     "head": {"hidden": [8]},
     "train": {"epochs": 2},
     "explain": {"references": 2, "segments": 1, "per_class": 1},
