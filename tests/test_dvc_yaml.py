@@ -96,6 +96,7 @@ EDITS = {
     "model/classifier.py": COMPUTE,
     "progress.py": set(),
     "reporting/figures.py": {"evaluate", "explain", "report"},
+    "reporting/decisions.py": {"evaluate", "report"},
     "reporting/report.py": {"report"},
     "reporting/templates/report.html.j2": {"report"},
     "serving/predictor.py": {"record"},
