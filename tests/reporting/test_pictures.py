@@ -5,6 +5,7 @@ import itertools
 import warnings
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.text import Text
@@ -37,6 +38,7 @@ def no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
+    plt.close("all")
 
 
 def drawn(figure) -> list[tuple[str, np.ndarray]]:
@@ -67,7 +69,7 @@ def check_legible(figure):
         width = min(a[2], b[2]) - max(a[0], b[0])
         height = min(a[3], b[3]) - max(a[1], b[1])
         assert not (width > 1.5 and height > 2.5), (one, two)
-    matplotlib.pyplot.close(figure)
+    plt.close(figure)
 
 
 def noted(figure) -> bool:

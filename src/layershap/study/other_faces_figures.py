@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
 
 from layershap.reporting import figures
 from layershap.study.curves import band
@@ -41,6 +42,7 @@ def _legend(axis: Axes) -> None:
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
+@figures.style()
 def _retrieval(path: Path, results: Results) -> None:
     figure = plt.figure(figsize=(12, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -70,6 +72,7 @@ def _retrieval(path: Path, results: Results) -> None:
     figures.save(figure, path)
 
 
+@figures.style()
 def _references(path: Path, results: Results) -> None:
     figure = plt.figure(figsize=(12, 10), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -101,6 +104,10 @@ def _references(path: Path, results: Results) -> None:
         title="More references",
     )
     axes[1, 0].set_xticks(GROUPS, [str(count) for count in GROUPS])
+    # plain numbers: in our pictures nothing is read as a formula
+    axes[1, 0].xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=True))
+    axes[1, 0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes[1, 0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
     _legend(axes[1, 0])
 
     for kind, label in (("others", "references' outlines"), ("own", "own outlines"), ("spread", "spread over sets")):
@@ -110,6 +117,7 @@ def _references(path: Path, results: Results) -> None:
     figures.save(figure, path)
 
 
+@figures.style()
 def save_example(folder: Path, shown: Example, layers: Mapping[str, int]) -> None:
     """Write example.png: one image, one reference, and the maps of some layers from the first to the last."""
     names = list(layers)

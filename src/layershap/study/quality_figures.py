@@ -5,12 +5,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from layershap.reporting import words
+from layershap.reporting.canvas import style
 from layershap.study.curves import band
 from layershap.study.quality import DEPTHS, SHARES
 
 
+@style()
 def quality_picture(table: pd.DataFrame, unit: str) -> Figure:
     """Draw sparseness and signs, faithfulness, replacement curves and weight randomisation over the layers."""
+    unit = words.spelled(unit)
     figure = plt.figure(figsize=(13, 8), layout="constrained")
     axes = figure.subplots(2, 3)
     for measure, label in (
@@ -46,7 +50,7 @@ def quality_picture(table: pd.DataFrame, unit: str) -> Figure:
             band(axis, SHARES, rows["mean"], rows["low"], rows["high"], label)
         axis.set(
             xlabel="share of the layer's features replaced by a reference's",
-            ylabel=f"f towards the image's side ({unit})",
+            ylabel=words.wrapped(f"f towards the image's side ({unit})", 3.2, 10),
             title=f"Replacing features of layer {layer} {part['name'].iloc[0]}",
         )
         axis.legend(fontsize=8)
@@ -59,7 +63,7 @@ def _curve(axis: Axes, table: pd.DataFrame, measure: str, label: str) -> None:
 
 
 def _finish(axis: Axes, table: pd.DataFrame, title: str, y_label: str) -> None:
-    axis.set(xlabel="layer", ylabel=y_label, title=title)
+    axis.set(xlabel="layer", ylabel=words.wrapped(y_label, 3.2, 10), title=title)
     axis.set_xticks(sorted(table["layer"].unique()))
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=8)
