@@ -49,7 +49,7 @@ def quality_picture(table: pd.DataFrame, unit: str) -> Figure:
             rows = part.loc[[f"{kind} {share:g}" for share in SHARES]]
             band(axis, SHARES, rows["mean"], rows["low"], rows["high"], label)
         axis.set(
-            xlabel="share of the layer's features replaced by a reference's",
+            xlabel=words.wrapped("share of the layer's features replaced by a reference's", 3.0, 10),
             ylabel=words.wrapped(f"f towards the image's side ({unit})", 3.2, 10),
             title=f"Replacing features of layer {layer} {part['name'].iloc[0]}",
         )
