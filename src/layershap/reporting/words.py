@@ -35,7 +35,7 @@ def _fallbacks() -> dict[str, str]:
     """Return file by family of the upright fonts of normal weight, in alphabetical order."""
     found: dict[str, str] = {}
     for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: (entry.name, str(entry.fname))):
-        plain = entry.style == "normal" and entry.weight in (400, "normal", "regular")
+        plain = entry.style == "normal" and entry.weight in (400, 500, "normal", "regular", "book", "medium")
         if plain and not any(word.replace(" ?", "") in entry.name.lower().replace(" ", "") for word in BLANK):
             found.setdefault(entry.name, str(entry.fname))
     return {name: file for name, file in found.items() if not name.startswith(("DejaVu", "STIX", "cm"))}
@@ -67,7 +67,7 @@ def drawable(letter: str) -> bool:
         return False
     for name, file in _fallbacks().items():
         # matplotlib finds fonts by family: what it finds must be the file that was looked at
-        if _has(file, letter) and Path(font_manager.findfont(name)) == Path(file):
+        if _has(file, letter) and Path(font_manager.findfont(name)).resolve() == Path(file).resolve():
             _used.add(name)
             return True
     return False
