@@ -10,6 +10,7 @@ from PIL import Image
 from conftest import draw_image, write_classes
 from layershap.data.fetch import fetch
 from layershap.data.sources import class_names, elpv, extract, folder, limit, oxford_pets
+from layershap.data.tables import natural
 from layershap.workspace.errors import InputError
 
 
@@ -28,7 +29,6 @@ def test_folder_of_classes(tmp_path, rng):
     write_classes(tmp_path, rng, ("b", "a", "c"), count=3)
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "README.md").write_text("text")
-    (tmp_path / "a" / "note.txt").write_text("text")
     images = folder(tmp_path)
     assert [(image.label, image.split) for image in images] == [(name, "") for name in "aaabbbccc"]
     assert class_names(images) == ["a", "b", "c"]
@@ -55,7 +55,7 @@ def test_names_with_spaces_and_signs_are_kept(tmp_path, rng):
     [
         (lambda root: None, "no folder"),
         (lambda root: root.mkdir(), "no class folder"),
-        (lambda root: (root / "only").mkdir(parents=True), "no image in this class folder"),
+        (lambda root: (root / "only").mkdir(parents=True), "no class folder with images"),
         (lambda root: [(root / n).mkdir(parents=True) for n in ("train", "test", "extra")], "extra"),
     ],
 )
@@ -81,7 +81,84 @@ def test_a_class_missing_from_a_split_is_named(tmp_path, rng):
 def test_limit_counts_by_class_and_split(tmp_path, rng):
     for part in ("train", "test"):
         write_classes(tmp_path / part, rng, count=5)
-    assert len(limit(folder(tmp_path), 2)) == 8
+    assert len(limit(folder(tmp_path), 2, seed=0)) == 8
+
+
+def test_the_draw_is_by_seed_and_of_each_class(tmp_path, rng):
+    write_classes(tmp_path, rng, count=30)
+    images = folder(tmp_path)
+    drawn = [limit(images, 10, seed) for seed in (0, 1)]
+    assert limit(images, None, 0) == images
+    for part in drawn:
+        assert [image.label for image in part] == ["disc"] * 10 + ["square"] * 10
+        assert part == sorted(part, key=images.index)
+        assert max(int(image.path.stem) for image in part) > 19, "not the first by name"
+    assert drawn[0] != drawn[1]
+    assert drawn[0] == limit(images, 10, 0)
+
+
+def test_every_file_below_a_class_folder_is_listed_under_its_path(tmp_path, rng):
+    write_classes(tmp_path, rng, count=1)
+    for name in ("day1/img_000.jpg", "day2/img_000.jpg", "photo", "note.txt", "a.heic"):
+        (tmp_path / "disc" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "disc" / name).write_bytes(b"text")
+    listed = {image.target for image in folder(tmp_path) if image.label == "disc"}
+    assert listed == {"disc/" + name for name in
+                      ("000.png", "day1/img_000.jpg", "day2/img_000.jpg", "photo", "note.txt", "a.heic")}  # fmt: skip
+
+
+def test_litter_and_empty_folders_are_left_out_and_said(tmp_path, rng, capsys):
+    write_classes(tmp_path, rng, count=2)
+    for name in ("__MACOSX", ".ipynb_checkpoints", "@eaDir", "empty", "disc/@eaDir", "disc/.thumbs"):
+        (tmp_path / name).mkdir()
+    for name in ("__MACOSX/._000.png", "@eaDir/000.png", "disc/@eaDir/000.png", "disc/Thumbs.db", "disc/.DS_Store"):
+        (tmp_path / name).write_bytes(b"text")
+    (tmp_path / "loose.jpg").write_bytes(b"text")
+    assert [image.target for image in folder(tmp_path)] == [
+        f"{n}/{i}.png" for n in ("disc", "square") for i in ("000", "001")
+    ]
+    said = capsys.readouterr().err
+    for name in ("__MACOSX", ".ipynb_checkpoints", "@eaDir (2)", "empty", "Thumbs.db", ".DS_Store", "outside of class"):
+        assert name in said
+
+
+def test_classes_count_as_people_do(tmp_path, rng):
+    write_classes(tmp_path, rng, ("10", "1", "2"), count=1)
+    assert class_names(folder(tmp_path)) == ["1", "2", "10"]
+    assert [image.label for image in folder(tmp_path)] == ["1", "2", "10"]
+    assert sorted(["b2", "B10", "b10", "b", "01", "1", ""], key=natural) == ["", "01", "1", "B10", "b", "b2", "b10"]
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("TRAIN", "test"), ("train", "TEST", "Val")])
+def test_splits_are_known_in_any_case(tmp_path, rng, names):
+    for name in names:
+        write_classes(tmp_path / name, rng, count=2)
+    assert {image.split for image in folder(tmp_path)} == {name.lower() for name in names}
+    assert {image.label for image in folder(tmp_path)} == {"disc", "square"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("train", "val"), "without test; add test/"),
+        (("train",), "without test; add test/"),
+        (("val", "test"), "without train; add train/"),
+        (("train", "test", "validation"), "validation: rename it to val"),
+        (("train", "test", "Valid"), "Valid: rename it to val"),
+        (("training", "testing"), "training: rename it to train"),
+        (("train", "Train", "test"), "make them one, train"),
+    ],
+)
+def test_splits_that_lack_something_say_what(tmp_path, rng, names, expected):
+    for name in names:
+        write_classes(tmp_path / name, rng, count=2)
+    with pytest.raises(InputError, match=expected):
+        folder(tmp_path)
+
+
+def test_a_train_may_be_a_class(tmp_path, rng):
+    write_classes(tmp_path, rng, ("bus", "train"), count=1)
+    assert [(image.label, image.split) for image in folder(tmp_path)] == [("bus", ""), ("train", "")]
 
 
 PARTS = {"trainval": ["Abyssinian_1", "beagle_1", "beagle_2"], "test": ["Abyssinian_2", "beagle_3"]}

@@ -84,6 +84,13 @@ USED = {
     **{f"orientation {number}.jpg": turned(number) for number in range(1, 9)},
     "a;b $(c) 'd' é.png": encoded(RGB, "PNG"),
     "UPPER.PNG": encoded(RGB, "PNG"),
+    "photo.jfif": encoded(RGB, "JPEG", quality=95),
+    "two.mpo": encoded(RGB, "MPO", save_all=True, append_images=[RGB.transpose(Image.Transpose.ROTATE_180)]),
+    "photo.avif": encoded(RGB, "AVIF", quality=95),
+    "photo.jp2": encoded(RGB, "JPEG2000"),
+    "no suffix": encoded(RGB, "PNG"),
+    "day1/img_000.jpg": encoded(RGB, "JPEG", quality=95),
+    "day2/img_001.jpg": encoded(RGB, "JPEG", quality=95),
 }
 USED_GREY = {
     "grey.png": encoded(GREY, "PNG"),
@@ -105,6 +112,8 @@ REFUSED = {
     "one pixel.png": (encoded(RGB.resize((1, 1)), "PNG"), "too small"),
     "thread.png": (encoded(RGB.resize((5000, 1)), "PNG"), "too small|too long"),
     "long.png": (encoded(RGB.resize((5000, 10)), "PNG"), "too long"),
+    "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "pillow-heif"),
+    "README.txt": (b"how these were taken", "not an image of a known format: text"),
     "vector.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
 }
 
@@ -116,7 +125,9 @@ def fetched(tmp_path_factory):
     project.change("data.max_refused", 0.9)
     target = root / "pictures" / "disc"
     for name, content in {**USED, **USED_GREY, **{name: content for name, (content, _) in REFUSED.items()}}.items():
+        (target / name).parent.mkdir(exist_ok=True)
         (target / name).write_bytes(content)
+    (target / "Thumbs.db").write_bytes(b"litter")
     (target / ".hidden.png").write_bytes(USED["plain.png"])
     (target / "loop.png").symlink_to("loop.png")
     (root / "pictures" / ".hidden").mkdir()
@@ -137,7 +148,7 @@ def test_there_are_more_than_thirty():
 def test_every_file_is_used_or_refused_as_it_should(fetched):
     used, refused = table(fetched / "data" / "images.csv"), table(fetched / "data" / "refused.csv")
     own = {name for name, row in used.items() if row["label"] == "disc"} - {"000.png", "001.png"}
-    assert own == {*USED, *USED_GREY}
+    assert own == {Path(name).name for name in (*USED, *USED_GREY)}
     assert set(refused) - {"loop.png"} == set(REFUSED)
 
 
@@ -176,3 +187,24 @@ def test_a_bomb_costs_no_memory(tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "bomb.png")], capture_output=True, text=True, check=True, timeout=60
     )
     assert int(done.stdout) < 50_000
+
+
+def test_too_many_refused_leave_the_list_and_nothing_else(tmp_path):
+    """Case I6: what is wrong with every file can be read, and no half of the images stays."""
+    project = Project(tmp_path, np.random.default_rng(0), {"data": {"source": "folder", "path": "pictures"}}, count=2)
+    for name, (content, _) in REFUSED.items():
+        (tmp_path / "pictures" / "disc" / name).write_bytes(content)
+    done = project.run("layershap", "fetch", expect=3)
+    assert "data.max_refused" in done.stderr
+    assert "data/refused.csv" in done.stderr
+    assert set(table(tmp_path / "data" / "refused.csv")) == set(REFUSED)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["refused.csv"]
+
+
+@pytest.mark.parametrize("path", ["~/pics", "", ".", "data/raw"])
+def test_a_data_path_that_cannot_be_is_one_line(tmp_path, path):
+    """Case I8."""
+    project = Project(tmp_path, np.random.default_rng(0), {"data": {"source": "folder", "path": path}}, count=2)
+    done = project.run("layershap", "fetch", expect=2)
+    assert done.stderr.startswith("layershap: params.yaml: data.path: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from conftest import REPOSITORY
@@ -39,13 +42,28 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("  backbone: ", "  backbone: alexnet #", "model.backbone"),
         ("  test: ", "  test: 1.5 #", "split.test"),
         ("  views: [original", "  views: [flip_vertical", "extract.views"),
+        (
+            "  path: data/own",
+            "  path: ~/pics",
+            f"data.path: value error, ~ is not followed here, write {Path.home()}/pics",
+        ),
+        ("  path: data/own", "  path: ''", "data.path: value error, must name a folder"),
+        ("  path: data/own", "  path: .", "data.path: value error, must not be the project's folder"),
+        ("  path: data/own", "  path: ..", "data.path: value error, must not be the project's folder"),
+        ("  path: data/own", "  path: data/own/../raw", "data.path: value error, must not be data/raw"),
+        ("  path: data/own", "  path: data ", "data.path: value error, must not be data/"),
+        ("  path: data/own", "  path: models/x ", "data.path: value error, must not be models"),
+        ("  path: data/own", f"  path: {Path.cwd()}/work ", "data.path: value error, must not be work"),
+        ("  group: null", "  group: 'day[0-9]+'", "split.group: value error, must have one group"),
+        ("  group: null", "  group: '(day' #", "split.group: value error, is no regular expression"),
+        ("  seed: 0", "  seed: -1", "data.seed"),
         ("gate:\n", "gate:\n  max_drop: 0.5\n", "max_drop"),
         ("gate:\n", "gate: [\n", "not valid YAML"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, old, new, expected):
     assert old in TEXT
-    with pytest.raises(SettingsError, match=expected.replace(".", r"\.")):
+    with pytest.raises(SettingsError, match=re.escape(expected)):
         load(tmp_path, TEXT.replace(old, new, 1))
 
 
@@ -64,3 +82,10 @@ def test_a_file_without_settings_is_named(tmp_path, text):
 def test_no_file(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "path", ["data/own", "pictures", "../pictures", "/pictures", "data/ownership", "modelsandmore"]
+)
+def test_any_other_folder_may_hold_the_images(tmp_path, path):
+    assert load(tmp_path, TEXT.replace("path: data/own ", f"path: {path} ")).data.path == path

@@ -1,6 +1,7 @@
 """Bringing the images of a source to class folders, each decoded once, with a table of what was refused."""
 
 import shutil
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from layershap.data.images import RefusedImageError, pixel_digest, read_image
+from layershap.data.images import PICTURES, RefusedImageError, pixel_digest, read_image
 from layershap.data.sources import SourceImage, class_names
 from layershap.data.tables import class_list
 from layershap.progress import progress_bar
@@ -16,14 +17,19 @@ from layershap.workspace.errors import InputError
 from layershap.workspace.files import file_digest
 
 COLUMNS = ["path", "label", "target", "group", "probability", "split", "width", "height", "digest", "pixels"]
+UNEVEN = 10  # times as many images in one class as in another, from which on it is said
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """`images`: a row for each usable image (COLUMNS). `refused`: path, label and reason of each other one."""
+    """`images`: a row for each usable image (COLUMNS). `refused`: path, label and reason of each other file.
+
+    `no_images`: how many of the refused neither are images nor have an image's suffix (a README beside the pictures).
+    """
 
     images: pd.DataFrame
     refused: pd.DataFrame
+    no_images: int = 0
 
     def metrics(self) -> dict[str, Any]:
         """Return the counts that `dvc metrics` shows."""
@@ -32,30 +38,59 @@ class Fetched:
         return {
             "images": len(self.images),
             "refused": len(self.refused),
+            "refused_that_are_no_images": self.no_images,
             "exact_duplicates": duplicates,
+            "pictures_in_two_classes": len(self.in_two_classes()),
             "classes": {label: per_class[label] for label in class_list(self.images)},
         }
+
+    def in_two_classes(self) -> list[list[str]]:
+        """Return the paths of every picture (equal pixels) that stands in more than one class."""
+        pictures = self.images.groupby("pixels", sort=False)
+        return [part["path"].tolist() for _, part in pictures if part["label"].nunique() > 1]
+
+    def warnings(self) -> list[str]:
+        """Return what a user should know of these images before a model is trained on them."""
+        found = []
+        counts = self.images["label"].value_counts()
+        if counts.max() > UNEVEN * counts.min():
+            most, least = counts.idxmax(), counts.idxmin()
+            found.append(
+                f"class {most} has {counts[most]} images, class {least} {counts[least]}: accuracy alone says "
+                f"little then; add images, set data.per_class, or train.class_weights: true"
+            )
+        if twice := self.in_two_classes():
+            one = " and ".join(twice[0])
+            found.append(f"{len(twice)} pictures stand in more than one class, {one} the first; keep each in one")
+        return found
+
+
+class TooManyRefusedError(InputError):
+    """The images cannot be used; `refused` is the table of those refused, as in Fetched."""
+
+    def __init__(self, message: str, refused: pd.DataFrame):
+        super().__init__(message)
+        self.refused = refused
 
 
 def fetch(images: list[SourceImage], target: Path, max_refused: float) -> Fetched:
     """Check every image and copy the usable ones to `target`/<class>/, or <class>/<split>/ where the source has splits.
 
-    Raises InputError when more than the share `max_refused` cannot be used, when a class is left empty, or when two
-    images would have the same name.
+    A file that neither is an image nor has an image's suffix is listed as refused, but does not count for
+    `max_refused`. Raises TooManyRefusedError when more than that share cannot be used or when a class is left empty.
     """
     rows: list[dict[str, Any]] = []
     refused: list[dict[str, str]] = []
-    taken: dict[str, Path] = {}
+    no_images = 0
     targets = {label: number for number, label in enumerate(class_names(images))}
     for image in progress_bar(images, desc="fetch and check", unit="image"):
-        name = Path(image.label, image.split, image.path.name).as_posix()
-        if name in taken:
-            raise InputError(f"{image.path} and {taken[name]} have the same name within a class; rename one")
-        taken[name] = image.path
+        name = image.target
         try:
             decoded = read_image(image.path)
         except (RefusedImageError, OSError) as error:
             refused.append({"path": name, "label": image.label, "reason": str(error)})
+            is_image = not isinstance(error, RefusedImageError) or error.image
+            no_images += not is_image and image.path.suffix.lower() not in PICTURES
             continue
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -69,19 +104,28 @@ def fetch(images: list[SourceImage], target: Path, max_refused: float) -> Fetche
             "split": image.split,
         }
         rows.append({"path": name, "label": image.label, **known, **size, **digests})
-    fetched = Fetched(pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(refused, columns=["path", "label", "reason"]))
+    fetched = Fetched(
+        pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(refused, columns=["path", "label", "reason"]), no_images
+    )
     _check(images, fetched, max_refused)
+    for warning in fetched.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
     return fetched
 
 
 def _check(images: list[SourceImage], fetched: Fetched, max_refused: float) -> None:
     refused = fetched.refused
     examples = "; ".join(f"{row.path}: {row.reason}" for row in refused.head(5).itertuples())
-    if len(refused) > max_refused * len(images):
-        raise InputError(
-            f"{len(refused)} of {len(images)} images cannot be used, more than data.max_refused = {max_refused:g}: "
-            f"{examples}{' ...' if len(refused) > 5 else ''}"
+    examples += " ..." if len(refused) > 5 else ""
+    count, bad = len(images) - fetched.no_images, len(refused) - fetched.no_images
+    if bad > max_refused * count:
+        raise TooManyRefusedError(
+            f"{bad} of {count} images cannot be used, more than data.max_refused = {max_refused:g}: {examples}", refused
         )
     empty = {image.label for image in images} - set(fetched.images["label"])
     if empty:
-        raise InputError(f"no usable image is left in class {', '.join(sorted(empty))}: {examples}")
+        of_empty = refused[refused["label"].isin(empty)].head(5)
+        reasons = "; ".join(f"{row.path}: {row.reason}" for row in of_empty.itertuples())
+        raise TooManyRefusedError(
+            f"no usable image in class {', '.join(sorted(empty))}: {reasons}; fill the folder or remove it", refused
+        )

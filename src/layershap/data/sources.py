@@ -1,7 +1,10 @@
 """Data sources: each lists its images with label, group, probability and split. Nothing is decoded here."""
 
+import hashlib
 import os
+import sys
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -10,18 +13,24 @@ from pathlib import Path
 import pandas as pd
 
 from layershap.data.download import download
-from layershap.data.images import SUFFIXES
-from layershap.data.tables import SPLITS
+from layershap.data.images import PICTURES
+from layershap.data.tables import SPLITS, natural
 from layershap.workspace import params as settings
 from layershap.workspace.errors import InputError
+
+# what systems and programs leave beside pictures, in small letters; with all that is hidden it is no image and no class
+LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin",
+          "system volume information", "lost+found", "__pycache__"}  # fmt: skip
+OTHER_NAMES = {"training": "train", "testing": "test", "validation": "val", "valid": "val", "dev": "val"}
 
 
 @dataclass(frozen=True)
 class SourceImage:
     """One image of a source.
 
-    `group` divides a class for stratification (cell type; empty: none). `probability` is the source's own
-    probability of class number 1 (None: unknown). `split` is the source's own (empty: none).
+    `name` is its path within the class (empty: the file's name). `group` divides a class for stratification (cell
+    type; empty: none). `probability` is the source's own probability of class number 1 (None: unknown). `split` is the
+    source's own (empty: none).
     """
 
     path: Path
@@ -29,6 +38,12 @@ class SourceImage:
     group: str = ""
     probability: float | None = None
     split: str = ""
+    name: str = ""
+
+    @property
+    def target(self) -> str:
+        """Its path below data/raw."""
+        return Path(self.label, self.split, self.name or self.path.name).as_posix()
 
 
 def list_images(data: settings.Data, downloads: Path) -> list[SourceImage]:
@@ -39,27 +54,32 @@ def list_images(data: settings.Data, downloads: Path) -> list[SourceImage]:
         images = oxford_pets(downloads)
     else:
         images = folder(Path(data.path))
-    return limit(images, data.per_class)
+    return limit(images, data.per_class, data.seed)
 
 
 def class_names(images: list[SourceImage]) -> list[str]:
-    """Return the classes in the order of their numbers, from 0: alphabetical, but functional before defective."""
+    """Return the classes in the order of their numbers, from 0: natural order, but functional before defective."""
     names = {image.label for image in images}
-    return ["functional", "defective"] if names == {"functional", "defective"} else sorted(names)
+    return ["functional", "defective"] if names == {"functional", "defective"} else sorted(names, key=natural)
 
 
-def limit(images: list[SourceImage], per_class: int | None) -> list[SourceImage]:
-    """Keep the first `per_class` images of each class and split."""
+def limit(images: list[SourceImage], per_class: int | None, seed: int) -> list[SourceImage]:
+    """Draw `per_class` images of each class and split by `seed`; the order stays.
+
+    Each image's place in the draw follows from its own name: with more images or a larger `per_class`, those drawn
+    before are mostly drawn again.
+    """
     if per_class is None:
         return images
-    seen: dict[tuple[str, str], int] = {}
+    places = [hashlib.sha256(f"{seed}/{image.target}".encode(errors="surrogateescape")).digest() for image in images]
+    taken: Counter[tuple[str, str]] = Counter()
     kept = []
-    for image in images:
-        key = (image.label, image.split)
-        seen[key] = seen.get(key, 0) + 1
-        if seen[key] <= per_class:
-            kept.append(image)
-    return kept
+    for row in sorted(range(len(images)), key=places.__getitem__):
+        key = (images[row].label, images[row].split)
+        if taken[key] < per_class:
+            taken[key] += 1
+            kept.append(row)
+    return [images[row] for row in sorted(kept)]
 
 
 def elpv() -> Iterator[SourceImage]:
@@ -115,19 +135,26 @@ def extract(archive: Path, target: Path) -> None:
 
 
 def folder(root: Path) -> list[SourceImage]:
-    """List the images below `root`: class folders, or train/ and test/ (val/ optional) with class folders in each."""
+    """List every file below the class folders of `root`, or of its train/ and test/ (val/ optional; in any case).
+
+    Whether a file is an image is not judged here. Hidden files, what systems leave behind (LITTER), and folders
+    without a file are left out, and said on stderr.
+    """
     if not root.is_dir():
         raise InputError(f"data.path: no folder {root}; set it to a folder with one folder per class")
-    names = [entry.name for entry in _folders(root)]
-    if "train" in names and "test" in names:
-        parts = [name for name in SPLITS if name in names]
-        extra = sorted(set(names) - set(parts))
-        if extra:
-            raise InputError(f"data.path: {root} has {', '.join(extra)} beside train/ and test/; remove or move it")
-        images = [image for part in parts for image in _class_folders(root / part, part)]
+    left: Counter[str] = Counter()
+    folders = _folders(root, left)
+    parts = _parts(root, [entry.name for entry in folders])
+    if parts:
+        images = [
+            image for part, name in parts.items() for image in _class_folders(_folders(root / name, left), part, left)
+        ]
         _check_splits(images, parts, root)
     else:
-        images = list(_class_folders(root, ""))
+        images = list(_class_folders(folders, "", left))
+    if left:
+        found = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in sorted(left.items()))
+        print(f"data.path: left out of {root}: {found}", file=sys.stderr)
     labels = {image.label for image in images}
     if len(labels) < 2:
         found = f"only class {labels.pop()}" if labels else "no class folder with images"
@@ -135,31 +162,69 @@ def folder(root: Path) -> list[SourceImage]:
     return images
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _parts(root: Path, names: list[str]) -> dict[str, str]:
+    """Return the folders' names of train, val and test; {} where `names` are classes (which may be called train)."""
+    meant: dict[str, list[str]] = {}
+    for name in names:
+        meant.setdefault(OTHER_NAMES.get(name.lower(), name.lower()), []).append(name)
+    parts = {part: meant[part] for part in SPLITS if part in meant}
+    if not parts or (len(parts) < 2 and len(names) > 1):
+        return {}
+    for part, found in parts.items():
+        if len(found) > 1:
+            raise InputError(f"data.path: {root} has {' and '.join(found)}, which mean the same; make them one, {part}")
+        if found[0].lower() != part:
+            raise InputError(f"data.path: {root / found[0]}: rename it to {part}")
+    if missing := [part for part in ("train", "test") if part not in parts]:
+        raise InputError(
+            f"data.path: {root} has {', '.join(found for (found,) in parts.values())} without {' and '.join(missing)}; "
+            f"add {missing[0]}/ with the same class folders, or put the class folders directly into {root}, "
+            f"which are then divided by the settings under split"
+        )
+    extra = sorted(set(names) - {found for (found,) in parts.values()})
+    if extra:
+        raise InputError(f"data.path: {root} has {', '.join(extra)} beside train/ and test/; remove or move it")
+    return {part: found for part, (found,) in parts.items()}
 
 
-def _class_folders(root: Path, split: str) -> Iterator[SourceImage]:
-    for class_folder in _folders(root):
-        paths = sorted(_image_files(class_folder))
+def _litter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def _folders(root: Path, left: Counter[str]) -> list[Path]:
+    """Return the folders in `root` in natural order; counts in `left` what is left out."""
+    folders = []
+    for entry in sorted(root.iterdir(), key=lambda entry: natural(entry.name)):
+        if _litter(entry.name):
+            left[entry.name] += 1
+        elif entry.is_dir():
+            folders.append(entry)
+        elif entry.suffix.lower() in PICTURES:
+            left["images outside of class folders"] += 1
+    return folders
+
+
+def _class_folders(folders: list[Path], split: str, left: Counter[str]) -> Iterator[SourceImage]:
+    for class_folder in folders:
+        paths = sorted(_files(class_folder, left))
         if not paths:
-            raise InputError(f"{class_folder}: no image in this class folder; fill it or remove it")
-        yield from (SourceImage(path, class_folder.name, split=split) for path in paths)
+            left[f"{Path(split, class_folder.name)}, which is empty"] += 1
+        for path in paths:
+            name = path.relative_to(class_folder).as_posix()
+            yield SourceImage(path, class_folder.name, split=split, name=name)
 
 
-def _image_files(class_folder: Path) -> Iterator[Path]:
-    """Yield what looks like an image by its suffix; links are followed for files, never for folders."""
+def _files(class_folder: Path, left: Counter[str]) -> Iterator[Path]:
+    """Yield every file but litter; links are followed for files, never for folders."""
     for folder_name, folders, names in os.walk(class_folder, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(folder_name, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
-                yield path
+        left.update(name for name in [*folders, *names] if _litter(name))
+        folders[:] = [name for name in folders if not _litter(name)]
+        yield from (Path(folder_name, name) for name in names if not _litter(name))
 
 
-def _check_splits(images: list[SourceImage], parts: list[str], root: Path) -> None:
+def _check_splits(images: list[SourceImage], parts: dict[str, str], root: Path) -> None:
     labels = {image.label for image in images}
-    for part in parts:
+    for part, name in parts.items():
         missing = labels - {image.label for image in images if image.split == part}
         if missing:
-            raise InputError(f"data.path: {root / part} has no images of class {', '.join(sorted(missing))}")
+            raise InputError(f"data.path: {root / name} has no images of class {', '.join(sorted(missing))}")

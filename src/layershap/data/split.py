@@ -1,48 +1,99 @@
 """Dividing images into train, val and test: stratified, seeded, the same picture never in two of them."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from layershap.data.tables import SPLITS
+from layershap.data.groups import draw, group_names, units
+from layershap.data.tables import SPLITS, natural
 from layershap.workspace import params as settings
 from layershap.workspace.errors import InputError
 
 
-def split_images(images: pd.DataFrame, split: settings.Split) -> pd.DataFrame:
+def split_images(images: pd.DataFrame, split: settings.Split, folder: Path = Path()) -> pd.DataFrame:
     """Return path, label and split of every image, in the order of `images` (the table of fetch).
 
     The source's own splits are kept; val is cut from train where it brings none. Otherwise pictures (equal pixels
-    count as one) are drawn at random within each class and group. Raises InputError for a class with too few images.
+    count as one) are drawn at random within each class and group. With `split.group`, whole groups are drawn instead.
+    `folder`: data.path, where a table of groups lies. Raises InputError for a class with too few images.
     """
     result = images[["path", "label"]].assign(split=images["split"])
-    if not (images["split"] != "").any():
+    own = bool((images["split"] != "").any())
+    together = group_names(images["path"], split.group, folder) if split.group else None
+    if own and together is not None:
+        _refuse_parted(together, result["split"])
+    if not own:
         result["split"] = "train"
-        _move(images, result, split.test, "test", split.seed)
+        _move(images, result, split, "test", together)
     if not (result["split"] == "val").any():
-        _move(images, result, split.val, "val", split.seed)
-    for label in sorted(set(result["label"])):
+        _move(images, result, split, "val", together)
+    for label in sorted(set(result["label"]), key=natural):
         missing = [part for part in SPLITS if not ((result["label"] == label) & (result["split"] == part)).any()]
         if missing:
-            raise InputError(f"class {label}: too few images, none is left for {', '.join(missing)}; add images")
+            found = int((images["label"] == label).sum())
+            what = f"too few images ({found}), none is left for {', '.join(missing)}"
+            raise InputError(f"class {label}: {what}; {_enough(split, own, together is not None)}")
     return result
 
 
-def _move(images: pd.DataFrame, result: pd.DataFrame, share: float, part: str, seed: int) -> None:
-    """Move `share` of the training pictures to `part`."""
+def enough(split: settings.Split, own: bool) -> int:
+    """Return how many pictures of a class are surely enough for one in each split; `own`: of its train images."""
+    count = 2
+    while True:
+        rest = count if own else count - math.ceil(count * split.test - 1e-9)
+        if (own or count * split.test >= 1 - 1e-9) and rest * split.val >= 1 - 1e-9 and rest - rest * split.val >= 1:
+            return count
+        count += 1
+
+
+def _enough(split: settings.Split, own: bool, grouped: bool) -> str:
+    if grouped:
+        return "split.group keeps images together: three groups of each class at least are needed; add images or groups"
+    of, shares = (
+        ("train images of a class", "") if own else ("pictures of a class", f"split.test = {split.test:g} and ")
+    )
+    return f"{enough(split, own)} {of} are enough for {shares}split.val = {split.val:g}; add images or raise the shares"
+
+
+def _refuse_parted(together: pd.Series, parts: pd.Series) -> None:
+    parted = parts.groupby(together).nunique()
+    if (parted > 1).any():
+        raise InputError(
+            f"split.group: {int((parted > 1).sum())} groups stand in more than one of the source's own splits, "
+            f"{parted.idxmax()} for example; move its images into one, or set split.group: null"
+        )
+
+
+def _move(images: pd.DataFrame, result: pd.DataFrame, split: settings.Split, part: str, together: Any) -> None:
+    """Move the share of `part` of the training pictures to it."""
+    share = split.test if part == "test" else split.val
     pool = images[result["split"] == "train"]
+    if together is not None:
+        moving = draw(units(together[pool.index], pool["pixels"]), pool["label"].to_numpy(), share, split.seed)
+        result.loc[pool.index[moving], "split"] = part
+        return
     pictures = pool.drop_duplicates("pixels")
     strata = pictures["label"] + "/" + pictures["group"]
     rare = strata.map(strata.value_counts()) < 2 / min(share, 1 - share)
     strata = strata.where(~rare, pictures["label"])
+    # a class of which one picture alone is left over is not divided by group
+    left_over = set(strata[rare & (strata.map(strata.value_counts()) < 2)])
+    strata = strata.where(~pictures["label"].isin(left_over), pictures["label"])
     try:
         _, moved = train_test_split(
-            pictures["pixels"].to_numpy(), test_size=share, stratify=strata.to_numpy(), random_state=seed
+            pictures["pixels"].to_numpy(), test_size=share, stratify=strata.to_numpy(), random_state=split.seed
         )
-    except ValueError as error:
-        counts = pictures["label"].value_counts().to_dict()
-        raise InputError(f"too few images to cut {share:g} of them for {part}: {counts} ({error})") from None
+    except ValueError:
+        own = bool((images["split"] != "").any())
+        fewest = pictures["label"].value_counts().idxmin()
+        counts = images.drop_duplicates("pixels")["label"].value_counts()
+        raise InputError(
+            f"class {fewest}: too few images ({counts[fewest]}) to cut {share:g} of them for {part}; "
+            f"{_enough(split, own, False)}"
+        ) from None
     result.loc[pool.index[pool["pixels"].isin(set(moved))], "split"] = part
 
 
@@ -53,7 +104,7 @@ def split_metrics(images: pd.DataFrame, result: pd.DataFrame) -> dict[str, Any]:
     return {
         "pictures_in_two_splits": int((shared > 1).sum()),
         **{
-            part: {label: int(counts.get((part, label), 0)) for label in sorted(set(result["label"]))}
+            part: {label: int(counts.get((part, label), 0)) for label in sorted(set(result["label"]), key=natural)}
             for part in SPLITS
         },
     }

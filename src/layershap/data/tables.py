@@ -1,5 +1,6 @@
 """The CSV tables of images, splits and predictions, and the data set that the later stages read from them."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,12 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV table; empty cells of text columns stay empty strings."""
     text = dict.fromkeys(("path", "label", "group", "split", "predicted", "digest", "pixels"), str)
     return pd.read_csv(path, keep_default_na=False, na_values={"probability": [""]}, dtype=text)
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Return a key by which names sort as people count: 1, 2, 10."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)], name
 
 
 def class_list(images: pd.DataFrame) -> list[str]:

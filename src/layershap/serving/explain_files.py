@@ -7,6 +7,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from layershap.data.images import RefusedImageError, read_image
 from layershap.model.runtime import prepare
 from layershap.progress import progress_bar
 from layershap.reporting import figures
@@ -21,7 +22,8 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
     """Print the decision on every image and its sums by layer, and write `folder`/<name>.png.
 
     `layers`: names or numbers; none: all. The settings are those of params.yaml; the references are the training
-    images that are kept with the model.
+    images that are kept with the model. A file that cannot be read is left out, and
+    named in the InputError that is raised when the others are done.
     """
     params = load_params()
     prepare(params)
@@ -33,8 +35,13 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
     units = figures.unit(settings.output, predictor.description.classes)
     names = unique_names(files)
     console = Console()
+    unread = []
     for file, name in progress_bar(list(zip(files, names, strict=True)), desc="explain", unit="image"):
-        image = predictor.read([file])
+        try:
+            image = predictor.read([read_image(file)])
+        except (RefusedImageError, OSError) as error:
+            unread.append(f"{file}: {error}")
+            continue
         (decision,) = predictor.predict(image)
         explained = predictor.explain(image, layers or None, output=settings.output, **options)
         sure = decision.probabilities[decision.label]
@@ -53,6 +60,8 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
         figures.save(sheet, folder / f"{name}.png")
         console.print(table)
         console.print(f"{folder / name}.png")
+    if unread:
+        raise InputError(f"{len(unread)} of {len(files)} files cannot be read: {'; '.join(unread)}")
 
 
 def unique_names(files: Sequence[Path]) -> list[str]:

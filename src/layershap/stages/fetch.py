@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from layershap.data.fetch import fetch
+from layershap.data.fetch import TooManyRefusedError, fetch
 from layershap.data.sources import list_images
 from layershap.data.tables import write_table
 from layershap.workspace import paths
+from layershap.workspace.errors import InputError
 from layershap.workspace.experiment import bring_own_files
-from layershap.workspace.files import replacing, write_json
+from layershap.workspace.files import remove, replacing, write_json
 from layershap.workspace.params import load_params
 
 
@@ -16,9 +17,16 @@ def run() -> None:
     params = load_params()
     bring_own_files(Path(params.data.path))
     images = list_images(params.data, paths.DOWNLOADS)
-    with replacing(paths.RAW) as partial:
-        partial.mkdir()
-        fetched = fetch(images, partial, params.data.max_refused)
+    try:
+        with replacing(paths.RAW) as partial:
+            partial.mkdir()
+            fetched = fetch(images, partial, params.data.max_refused)
+    except BaseException as error:
+        remove(partial)
+        if isinstance(error, TooManyRefusedError):
+            write_table(paths.REFUSED_TABLE, error.refused)
+            raise InputError(f"{error} (all of them: {paths.REFUSED_TABLE})") from None
+        raise
     write_table(paths.IMAGES_TABLE, fetched.images)
     write_table(paths.REFUSED_TABLE, fetched.refused)
     write_json(paths.DATA_METRICS, fetched.metrics())

@@ -1,5 +1,7 @@
 """params.yaml as typed, validated objects. There are no defaults here: params.yaml is the one place of a value."""
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +11,10 @@ from ruamel.yaml.error import YAMLError
 
 from layershap.workspace import paths
 from layershap.workspace.errors import SettingsError
+
+# folders that stages, DVC and git write to; data/own is not among them
+WRITTEN = (".dvc", ".git", "data/raw", "data/features", "explanations", "metrics", "mlartifacts", "models", "plots",
+           "reports", "src", "study", "work")  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -26,7 +32,26 @@ class Data(_Section):
     source: Literal["elpv", "oxford_pets", "folder"]
     path: str
     per_class: Count | None
+    seed: Seed
     max_refused: Share
+
+    @field_validator("path")
+    @classmethod
+    def _folder_of_images(cls, path: str) -> str:
+        """DVC takes it as it stands for a dependency of fetch: no ~, and nothing that a stage writes."""
+        if path.startswith("~"):
+            raise ValueError(f"~ is not followed here, write {Path(path).expanduser()}")
+        if not path.strip():
+            raise ValueError("must name a folder, such as data/own")
+        here = Path.cwd()
+        found = Path(os.path.normpath(here / path))
+        if found == here or found in here.parents:
+            raise ValueError("must not be the project's folder or one above it; put the images into data/own")
+        place = found.relative_to(here).as_posix() if found.is_relative_to(here) else ""
+        for taken in WRITTEN:
+            if place and (Path(place).is_relative_to(taken) or Path(taken).is_relative_to(place)):
+                raise ValueError(f"must not be {taken}, which the project writes itself; put the images into data/own")
+        return path
 
 
 class Split(_Section):
@@ -34,7 +59,21 @@ class Split(_Section):
 
     test: Annotated[float, Field(gt=0, lt=1)]
     val: Annotated[float, Field(gt=0, lt=1)]
+    group: Annotated[str, Field(min_length=1)] | None
     seed: Seed
+
+    @field_validator("group")
+    @classmethod
+    def _one_group(cls, group: str | None) -> str | None:
+        if group is None or group.endswith(".csv"):
+            return group
+        try:
+            count = re.compile(group).groups
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from None
+        if count != 1:
+            raise ValueError(f"must have one group in parentheses, such as '/(patient[0-9]+)_', and has {count}")
+        return group
 
 
 class Model(_Section):
