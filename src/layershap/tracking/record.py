@@ -90,7 +90,9 @@ def record_explanations(run: Run) -> None:
 
 def first_sheets() -> Iterator[tuple[str, Path]]:
     """Yield a title and the contact sheet of the first explained image of each class."""
-    labels = {paths.picture_name(row.path): row.label for row in read_table(paths.PREDICTIONS).itertuples()}
+    table = read_table(paths.PREDICTIONS)
+    names = paths.picture_names(table["path"])
+    labels = {names[row.path]: row.label for row in table.itertuples()}
     images = pd.read_csv(paths.LAYERS_TABLE, dtype={"image": str}, keep_default_na=False)["image"].unique()
     seen = set()
     for image in images:
