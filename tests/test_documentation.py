@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from conftest import REPOSITORY, write_classes
+from layershap.torchvision_guard import torchvision
 from project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -33,13 +35,13 @@ NOT_RUN = {
 HEALTH = {"make ui": "http://127.0.0.1:5000/health", "mlflow models serve": "http://127.0.0.1:{port}/ping"}
 SETTINGS = {
     "data": {"per_class": 24},
-    "model": {"image_size": 64, "backbone": "resnet18", "weights": "random"},
+    "model": {"image_size": 64, "backbone": "resnet18"},
     "head": {"hidden": [8]},
     "train": {"epochs": 2},
     "explain": {"references": 2, "segments": 1, "per_class": 1},
     "gate": {"min_accuracy": 0.0},
     "quality": {"images": 2, "references": 2},
-    "other_faces": {"images": 4, "sets": 2},
+    "other_faces": {"images": 2, "sets": 2},
 }
 
 
@@ -77,6 +79,10 @@ def project(tmp_path_factory):
         write_classes(project.root.parent / "pictures" / part, rng, ("cat", "dog"), count=count)
     Image.new("RGB", (90, 70), (90, 60, 30)).save(project.root / "photo.jpg")
     Image.new("L", (80, 80), 90).save(project.root / "cell.png")
+    weights = project.root.parent / "resnet18.pt"
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+    project.change("model.weights", str(weights))
     project.commit()
     project.run("dvc", "repro")  # what the pages after README start from
     project.run("layershap", "baseline")

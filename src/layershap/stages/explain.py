@@ -33,6 +33,8 @@ def run() -> None:
     table = choose_images(settings.per_class)
     rows: list[dict[str, Any]] = []
     curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    count = 1 if shared is None else len(shared)
+    print(f"{len(table)} images at {len(model.names)} layers, {count} references of {settings.segments} segments each")
     names = paths.picture_names(read_table(paths.PREDICTIONS)["path"])
     with replacing(paths.EXPLANATIONS) as partial:
         for decision in progress_bar(table.to_dict("records"), desc="explain", unit="image"):
