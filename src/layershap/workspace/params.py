@@ -50,7 +50,9 @@ class Data(_Section):
         place = found.relative_to(here).as_posix() if found.is_relative_to(here) else ""
         for taken in WRITTEN:
             if place and (Path(place).is_relative_to(taken) or Path(taken).is_relative_to(place)):
-                raise ValueError(f"must not be {taken}, which the project writes itself; put the images into data/own")
+                raise ValueError(
+                    f"must not be, hold or lie in {taken}, which the project writes itself; put the images into data/own"
+                )
         return path
 
 
