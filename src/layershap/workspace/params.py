@@ -51,7 +51,7 @@ class Data(_Section):
         for taken in WRITTEN:
             if place and (Path(place).is_relative_to(taken) or Path(taken).is_relative_to(place)):
                 raise ValueError(
-                    f"must not be, hold or lie in {taken}, which the project writes itself; put the images into data/own"
+                    f"must not be, hold or lie in {taken}, which stages write; put the images into data/own"
                 )
         return path
 
