@@ -62,7 +62,9 @@ def explain_layers(
     names = _check(model, images, references, segments, layers, path, output, tolerance)
     indices = [model.names.index(name) for name in names]
     with frozen(model), torch.no_grad():
-        plain = model(torch.cat([images[:1], references[:1]]))
+        plain, plain_references = (
+            torch.cat([model(part) for part in tensor.split(REFERENCES_AT_ONCE)]) for tensor in (images, references)
+        )
         explain = partial(_explain_image, model, path=path, target=target, output=output)
         numbers, changes = dict.fromkeys(indices, segments), dict.fromkeys(indices)
         if tolerance is not None:
@@ -70,8 +72,8 @@ def explain_layers(
         every = []
         for number, image in enumerate(images, 1):
             every.append(explain(image, references, numbers, keep_features=keep_features))
-            if number == 1:
-                _check_followed(torch.cat([every[0].logits, every[0].reference_logits[:1]]), plain)
+            _check_followed(every[-1].logits, plain[number - 1 : number], f"image {number - 1}")
+            _check_followed(every[-1].reference_logits, plain_references, "the references")
             if progress:
                 progress(number, len(images))
     return {
@@ -279,13 +281,12 @@ def _finish(
     )
 
 
-def _check_followed(found: Tensor, expected: Tensor) -> None:
-    """Raise where a reference's logits, met on its line, are not the model's own."""
+def _check_followed(found: Tensor, expected: Tensor, what: str) -> None:
+    """Raise where logits [N, classes], met on a line, are not the model's own."""
     tolerance = 1e-3 if found.dtype == torch.float32 else 1e-8
     if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
         raise InexactSumError(
-            f"the model gives {expected.tolist()} for an image and a reference, but {found.tolist()} when these are "
-            f"followed: "
+            f"the model gives {expected.tolist()} for {what}, but {found.tolist()} when these are followed: "
             f"one of its layers does not treat every image of a batch alike"
         )
 

@@ -12,6 +12,9 @@ Output = Literal["margin", "logit", "probability"]
 def choose_targets(logits: Tensor, target: int | None) -> Tensor:
     """Return the class explained for each image [N]: `target`, or class 1 of two, or the predicted one of more."""
     count, classes = logits.shape
+    classes = max(classes, 2)  # one unit is the log odds of class 1
+    if logits.shape[1] == 1 and target == 0:
+        raise ValueError("target must be 1 for a head with one unit, not 0: its logit is that of class 1")
     if target is None:
         return torch.ones(count, dtype=torch.long) if classes == 2 else logits.argmax(1).cpu()
     if not 0 <= target < classes:
@@ -23,11 +26,17 @@ def output_values(logits: Tensor, target: int, output: Output) -> Tensor:
     """Return f of logits [..., classes], without the last axis.
 
     margin: the target's logit minus the mean of the others (two classes: s_1 - s_0 for target 1). logit: the
-    target's. probability: softmax.
+    target's. probability: softmax. One unit is the log odds of class 1, whose probability is its sigmoid.
     """
+    logits = _both(logits)
     if output == "probability":
         return logits.softmax(-1)[..., target]
     return logits @ _direction(logits, target, output)
+
+
+def _both(logits: Tensor) -> Tensor:
+    """Return logits of both classes where there is one unit."""
+    return torch.cat([torch.zeros_like(logits), logits], -1) if logits.shape[-1] == 1 else logits
 
 
 def _direction(logits: Tensor, target: int, output: Output) -> Tensor:
@@ -45,6 +54,9 @@ def output_multipliers(start: Tensor, end: Tensor, target: int, output: Output) 
     gradient of softmax averaged along the straight segment in logit space (Gauss-Legendre); what rounding and
     quadrature leave is spread along the segment.
     """
+    if start.shape[-1] == 1:
+        # the step of the other logit is 0, and so is what it gets beside the share of the gradient
+        return output_multipliers(_both(start), _both(end), target, output)[..., 1:]
     if output != "probability":
         return _direction(start, target, output).expand_as(start)
     step = end - start

@@ -180,7 +180,8 @@ class SecantMode(TorchFunctionMode):
     `trace`: filled where `following` is None, read from `position` on elsewhere.
     `following`: see above, [rows] of int64. `first`: is filled with what the first row takes in. Operations on other
     tensors are left alone. An in-place operation becomes an ordinary one whose result takes its operand's place from
-    then on.
+    then on. Other tensors in the operand's memory (its views, its base) would see the change in the plain network and
+    do not here: their later use is refused, whatever made them. The operand is kept, so no other takes its memory.
     """
 
     def __init__(self, trace: Trace, following: Tensor | None = None, position: int = 0, first: Trace | None = None):
@@ -190,6 +191,7 @@ class SecantMode(TorchFunctionMode):
         self.position = position
         self.first = first
         self.replaced: dict[int, tuple[Tensor, Tensor]] = {}
+        self.overwritten: set[int] = set()
 
     def current(self, value: Any) -> Any:
         """Return the tensor that an in-place operation put in the place of `value`, else `value` itself."""
@@ -197,6 +199,11 @@ class SecantMode(TorchFunctionMode):
             return type(value)(self.current(item) for item in value)
         while isinstance(value, Tensor) and id(value) in self.replaced:
             value = self.replaced[id(value)][1]
+        if self.overwritten and isinstance(value, Tensor) and _memory(value) in self.overwritten:
+            raise UnsupportedOperationError(
+                "a tensor is used whose memory an in-place operation on a view, or on its base, has changed: no exact "
+                "rule is known; use the ordinary operation (x.relu() for x.relu_())"
+            )
         return value
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -204,7 +211,7 @@ class SecantMode(TorchFunctionMode):
         name = getattr(func, "__name__", str(func))
         if name == "__get__":
             name = func.__self__.__name__
-        if self.replaced:
+        if self.replaced and name not in QUESTIONS:
             args = tuple(self.current(value) for value in args)
             kwargs = {key: self.current(value) for key, value in kwargs.items()}
         operands = [value for value in _flat([*args, *kwargs.values()]) if _on_path(value)]
@@ -214,10 +221,11 @@ class SecantMode(TorchFunctionMode):
         for output in _flat([result]):
             if isinstance(output, Tensor) and (output.dim() == 0 or output.shape[0] != operands[0].shape[0]):
                 raise UnsupportedOperationError(f"{name} mixes the images of a batch: no exact rule is known")
-        if args and (
-            (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or kwargs.get("inplace")
-        ):
-            self.replaced[id(args[0])] = (args[0], result)
+        if (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or kwargs.get("inplace"):
+            changed = args[0] if args else kwargs["input"]
+            if result is not changed:  # dropout in eval changes nothing
+                self.replaced[id(changed)] = (changed, result)
+                self.overwritten.add(_memory(changed))
         return result
 
     def _apply(self, name: str, func: Any, operands: list[Tensor], args: Any, kwargs: Any) -> Any:
@@ -336,6 +344,11 @@ def _option(args: Any, kwargs: Any, position: int, name: str, default: Any) -> A
 
 def _on_path(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
+
+
+def _memory(tensor: Tensor) -> int:
+    with torch._C.DisableTorchFunction():
+        return tensor.untyped_storage().data_ptr()
 
 
 def _flat(values: Any) -> list[Any]:
