@@ -79,6 +79,9 @@ def repro(settings: tuple[str, ...]) -> None:
     """Run the pipeline with some settings changed, as `dvc exp run -S` does; without any, as `dvc repro` does."""
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
         raise InputError(f"{Path.cwd()} is no git repository, which DVC needs: 'git init', 'git add -A' and commit")
+    from layershap.workspace.params import load_params
+
+    load_params()  # a wrong setting is named before DVC reads it
     if drop_broken_dvc_lock():
         click.echo(f"{paths.DVC_RWLOCK} was broken and is removed", err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]

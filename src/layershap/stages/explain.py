@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from layershap.data.features import batches, load_batch
-from layershap.data.tables import Dataset, read_table, write_table
+from layershap.data.tables import Dataset, natural, read_table, write_table
 from layershap.explain import Chain, blurred_reference, choose_references, explain_layers, mean_reference
 from layershap.explain.shap_engine import explain_layers_with_shap
 from layershap.model.classifier import Description, load_classifier, numbered
@@ -92,8 +92,10 @@ def choose_images(per_class: int) -> pd.DataFrame:
     """
     table = read_table(paths.PREDICTIONS).sort_values("pixels")
     table["rank"] = table.groupby(["label", "correct"]).cumcount() * 2 + (1 - table["correct"])
-    chosen = table.sort_values(["label", "rank"]).groupby("label").head(per_class)
-    return chosen.drop(columns=["pixels", "rank"])
+    places = {label: place for place, label in enumerate(sorted(set(table["label"]), key=natural))}
+    table["place"] = table["label"].map(places)
+    chosen = table.sort_values(["place", "rank"]).groupby("label").head(per_class)
+    return chosen.drop(columns=["pixels", "rank", "place"])
 
 
 def explain_one(model: Chain, image: torch.Tensor, references: torch.Tensor, settings: Explain) -> Explained:
