@@ -39,9 +39,13 @@ def differences(settings: Mapping[str, Any], pipeline: Mapping[str, Any]) -> lis
     locked = locked_stages()
     if not locked:
         return [f"{paths.DVC_LOCK} is missing or cannot be read: nothing says where the numbers come from; {AGAIN}"]
-    found = list(_stage_differences(locked, pipeline, settings))
-    found += _setting_differences(locked, settings)
-    found += _file_differences(locked, pipeline)
+    try:
+        found = list(_stage_differences(locked, pipeline, settings))
+        found += _setting_differences(locked, settings)
+        found += _file_differences(locked, pipeline)
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        # an edit that leaves valid YAML of another shape
+        return [f"{paths.DVC_YAML} or {paths.DVC_LOCK} is not as DVC writes it ({error}); restore it, or {AGAIN}"]
     return list(dict.fromkeys(found))
 
 
