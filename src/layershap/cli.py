@@ -16,8 +16,8 @@ from layershap.workspace import paths
 from layershap.workspace.errors import InputError, UserError
 from layershap.workspace.lock import drop_broken_dvc_lock, only_one
 
-STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", "quality", "other-faces")
 STUDIES = ("quality", "other-faces")
+STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", *STUDIES)
 HERE = Path.cwd()  # where the user stands: commands work in the project's folder
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 DISK_ERROR = 74  # as sysexits.h has it

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -127,18 +126,6 @@ def test_class_names_break_no_table_of_the_card(tmp_path, monkeypatch):
     assert {line.count("|") for line in tables} == {3, 5}
     assert r"| a\|b | 30 | 30 | 30 |" in found
     assert "| c d | 30 | 30 | 30 |" in found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync = pytest.importorskip("playwright.sync_api")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        pytest.skip("no chromium")
-    with sync.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("width", [400, 1400])

@@ -5,14 +5,9 @@ import re
 import time
 
 import pytest
-from mlflow.tracking import MlflowClient
 from PIL import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-
-
-def client_of(project):
-    return MlflowClient(f"sqlite:///{project.root / 'mlflow.db'}")
 
 
 def test_there_is_one_finished_run(tracked):
@@ -47,7 +42,7 @@ def test_data_sets_carry_the_digest_of_dvc(tracked):
 
 def test_curves_have_a_point_for_each_epoch_and_layer(tracked):
     (run,) = tracked.runs()
-    client = client_of(tracked)
+    client = tracked.client()
     epochs = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_loss")]
     assert epochs == [1, 2, 3, 4]
     layers = [metric.step for metric in client.get_metric_history(run.info.run_id, "layer/positive")]
@@ -97,7 +92,7 @@ def test_the_model_card_is_the_runs_description(tracked):
 def test_explaining_again_adds_no_run_and_doubles_nothing(tracked):
     (before,) = tracked.runs()
     files = tracked.artifacts(before)
-    client = client_of(tracked)
+    client = tracked.client()
     history = client.get_metric_history(before.info.run_id, "layer/positive")
     for stage in ("explain", "report", "gate"):
         tracked.run("dvc", "repro", "--single-item", "--force", stage)

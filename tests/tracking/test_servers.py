@@ -1,8 +1,5 @@
 """A real MLflow server, `mlflow run`, and the UI in a real browser."""
 
-import os
-import shutil
-
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -43,22 +40,6 @@ def test_mlflow_run_ends_in_one_run_of_the_same_shape(tracked):
     }
     tracked.run("git", "checkout", "--", "params.yaml")
     tracked.change("gate.min_accuracy", 0.0)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Yield a headless Chromium; skip where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -99,11 +99,10 @@ def _setting_differences(locked: Mapping[str, Any], settings: Mapping[str, Any])
 
 
 def _file_differences(locked: Mapping[str, Any], pipeline: Mapping[str, Any]) -> Iterator[str]:
-    in_git = {str(next(iter(item))) for stage in pipeline.values() for item in stage.get("metrics", [])}
-    in_git |= {
+    in_git = {
         str(next(iter(item)))
         for stage in pipeline.values()
-        for item in stage.get("outs", [])
+        for item in [*stage.get("outs", []), *stage.get("metrics", [])]
         if isinstance(item, Mapping) and not next(iter(item.values())).get("cache", True)
     }
     folders: dict[str, str] = {}  # a folder that many stages read is read once

@@ -20,7 +20,7 @@ def bring_own_files(path: Path) -> None:
         return
     source = repository / path
     for file in [source] if source.is_file() else sorted(source.rglob("*")):
-        target = here / path / file.relative_to(source) if file != source else here / path
+        target = here / file.relative_to(repository)
         if target.exists() or not file.is_file():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
