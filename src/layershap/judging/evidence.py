@@ -21,15 +21,18 @@ class _Facts(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
-class Evaluated(_Facts):
-    """metrics/evaluate.json, as far as the gate reads it."""
-
+class _Measured(_Facts):
     accuracy: Share
-    balanced_accuracy: Share
     accuracy_low: Share
     accuracy_high: Share
     n_test: Annotated[int, Field(ge=1)]
     test_digest: Annotated[str, Field(min_length=8)]
+
+
+class Evaluated(_Measured):
+    """metrics/evaluate.json, as far as the gate reads it."""
+
+    balanced_accuracy: Share
 
 
 class Explained(_Facts):
@@ -50,14 +53,9 @@ class Divided(_Facts):
     test: dict[str, Count]
 
 
-class Baseline(_Facts):
+class Baseline(_Measured):
     """baseline/baseline.json: an earlier model. `wrong`: pixels of the test images that it decided wrongly, counted."""
 
-    accuracy: Share
-    accuracy_low: Share
-    accuracy_high: Share
-    n_test: Annotated[int, Field(ge=1)]
-    test_digest: Annotated[str, Field(min_length=8)]
     wrong: dict[str, Annotated[int, Field(ge=1)]]
 
 

@@ -127,6 +127,5 @@ def _unbelievable(evidence: Evidence) -> list[str]:
 
 def make_baseline(evidence: Evidence) -> dict[str, Any]:
     """Return what the gate needs to know of a model to compare later ones with it, as the content of a Baseline."""
-    names = ("accuracy", "accuracy_low", "accuracy_high", "n_test", "test_digest")
-    facts = {name: getattr(evidence.evaluated, name) for name in names}
+    facts = evidence.evaluated.model_dump(exclude={"balanced_accuracy"})
     return {**facts, "wrong": dict(sorted(evidence.wrong.items()))}
