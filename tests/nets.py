@@ -44,3 +44,14 @@ class Residual(nn.Module):
         y = y * gate
         y += x
         return self.act(y)
+
+
+class Hook(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)

@@ -14,7 +14,7 @@ import click
 from layershap import __version__
 from layershap.workspace import paths
 from layershap.workspace.errors import InputError, UserError
-from layershap.workspace.lock import drop_broken_dvc_lock, only_one
+from layershap.workspace.lock import only_one
 
 STUDIES = ("quality", "other-faces")
 STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", *STUDIES)
@@ -73,20 +73,26 @@ def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> Non
             import_module("layershap.stages.explain").run()
 
 
-@cli.command()
+@cli.command(context_settings={"ignore_unknown_options": True})
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting; without a value it is left.")
-def repro(settings: tuple[str, ...]) -> None:
-    """Run the pipeline with some settings changed, as `dvc exp run -S` does; without any, as `dvc repro` does."""
+@click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="[DVC OPTIONS AND STAGES]")
+def repro(settings: tuple[str, ...], others: tuple[str, ...]) -> None:
+    """Run the pipeline with some settings changed, as `dvc exp run -S` does; without any, as `dvc repro` does.
+
+    What a kill or a full disk left half-written of DVC's own files is set aside first. DVC's options (--force,
+    --single-item) and names of stages are handed on to it.
+    """
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
         raise InputError(f"{Path.cwd()} is no git repository, which DVC needs: 'git init', 'git add -A' and commit")
+    from layershap.workspace.dvc_leftovers import mend_leftovers
     from layershap.workspace.params import load_params
 
     load_params()  # a wrong setting is named before DVC reads it
-    if drop_broken_dvc_lock():
-        click.echo(f"{paths.DVC_RWLOCK} was broken and is removed", err=True)
+    for mended in mend_leftovers():
+        click.echo(mended, err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]
     options = [option for setting in given for option in ("-S", setting)]
-    command = ["dvc", "exp", "run", *options] if given else ["dvc", "repro"]
+    command = ["dvc", *(("exp", "run") if given else ("repro",)), *options, *others]
     # the stages' commands are found also where the environment was not activated
     here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": here}

@@ -1,10 +1,16 @@
 """The compiled kernels against the plain torch versions of the same rules."""
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from layershap.explain import explain_layers, layers, rules
+from conftest import REPOSITORY
+from layershap.explain import explain_layers, rules, sums
 from nets import data, small_chain
 
 
@@ -20,9 +26,37 @@ def test_they_give_the_same(monkeypatch, dtype, memory_format, pool, activation,
     compiled = explain_layers(model, images, references, path=path, segments=3)
     assert rules.fused is not None, "numba comes with shap: the kernels are there"
     monkeypatch.setattr(rules, "fused", None)
-    monkeypatch.setattr(layers, "fused", None)
+    monkeypatch.setattr(sums, "fused", None)
     plain = explain_layers(model, images, references, path=path, segments=3)
     tolerance = {"rtol": 1e-3, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-12}
     for name in model.names:
         torch.testing.assert_close(compiled[name].heatmap, plain[name].heatmap, **tolerance)
         torch.testing.assert_close(compiled[name].standard_error, plain[name].standard_error, **tolerance)
+
+
+ALONE = """
+import sys
+if "none" in sys.argv:
+    sys.modules["numba"] = None
+from layershap.explain import explain_layers, rules
+from nets import data, small_chain
+found = explain_layers(small_chain(), *data(), segments=3)
+print(rules.fused and type(rules.fused._clamp._cache).__name__)
+print(float(found["conv1"].heatmap[0, 0, 0]))
+"""
+
+
+@pytest.mark.parametrize(("numba", "cache"), [("none", "None"), ("there", "NullCache")])
+def test_it_works_without_numba_and_where_nothing_can_be_written(tmp_path, numba, cache):
+    shutil.copytree(REPOSITORY / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "src" / "layershap" / "explain" / "__pycache__").touch()  # no folder can be made there, even by root
+    environment = {**os.environ, "HOME": "/proc/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("XDG_CACHE_HOME", None)
+    environment["PYTHONPATH"] = f"{tmp_path / 'src'}{os.pathsep}{REPOSITORY / 'tests'}"
+    command = [sys.executable, "-c", ALONE, numba]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kind, value = done.stdout.split()
+    assert kind == cache
+    expected = explain_layers(small_chain(), *data(), segments=3)["conv1"].heatmap[0, 0, 0]
+    assert float(value) == pytest.approx(float(expected), rel=1e-9)

@@ -5,20 +5,9 @@ import torch
 from torch import nn
 
 from layershap.explain import Chain, UnsupportedOperationError, explain_layers
-from layershap.explain.layers import InexactSumError
+from layershap.explain.checks import InexactSumError
 from layershap.torchvision_guard import torchvision
-from nets import data, small_chain
-
-
-class Hook(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
+from nets import Hook, data, small_chain
 
 
 def view_then_base(x):
@@ -38,7 +27,7 @@ def other_view(x):
     first = (x * 1).view(len(x), -1)
     second = first.view_as(first)
     first.mul_(2)
-    return second + 1
+    return (second + 1).view(x.shape)
 
 
 def view_alone(x):
@@ -72,14 +61,14 @@ class Threshold(nn.Module):
         return x * 2 if x.requires_grad else x
 
 
-@pytest.mark.parametrize("path", ["layer", "image"])
-def test_every_image_is_compared_with_the_plain_model(path):
+@pytest.mark.parametrize(("path", "expected"), [("layer", "sum to"), ("image", "when these are followed")])
+def test_every_image_is_compared_with_the_plain_model(path, expected):
     model, (images, references) = small_chain(), data()
     images[0] = references[0] = 0
     for part in (model.layers[0][0], model.layers[2][0], model.head[1], model.head[4]):
         nn.init.zeros_(part.bias)  # a black image gives 0, and twice that
     model.head.append(Threshold())
-    with pytest.raises(InexactSumError, match="when these are followed"):
+    with pytest.raises(InexactSumError, match=expected):
         explain_layers(model, images, references, path=path)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from layershap.explain import Chain, UnsupportedOperationError, explain_layers, layers
-from layershap.explain.layers import InexactSumError
+from layershap.explain.checks import InexactSumError
 from layershap.explain.outputs import output_values
 from nets import Residual, data, small_chain
 
@@ -351,7 +351,7 @@ def test_the_choice_of_segments_ends():
         ({"images": torch.zeros(0, 2, 8, 8)}, "images"),
         ({"images": torch.full((1, 2, 8, 8), torch.nan, dtype=torch.float64)}, "finite"),
         ({"references": torch.zeros(1, 2, 8, 9, dtype=torch.float64)}, "differ"),
-        ({"references": torch.zeros(1, 2, 8, 8, dtype=torch.int64)}, "floating"),
+        ({"references": torch.zeros(1, 2, 8, 8, dtype=torch.int64)}, "float32 or float64, not torch.int64"),
         ({"model": nn.Linear(1, 1)}, "Chain.*Linear"),
     ],
 )

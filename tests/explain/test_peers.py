@@ -57,6 +57,16 @@ def test_shaps_sampling_agrees_within_its_own_error():
         assert sampled[name].heatmap.shape == exact[name].heatmap.shape
 
 
+def test_shap_engines_standard_error_is_that_of_the_sum_over_maps():
+    model = small_chain(dtype=torch.float32)
+    images, references = data(dtype=torch.float32, count=1)
+    found = [explain_layers_with_shap(model, images, references, samples=40, seed=seed) for seed in range(30)]
+    for name in model.names:
+        real = torch.stack([one[name].heatmap[0] for one in found]).var(0).mean().sqrt()
+        told = torch.stack([one[name].standard_error[0] for one in found]).square().mean().sqrt()
+        assert 0.75 < float(real / told) < 1.3  # the maps have much in common: without it, 2 to 3
+
+
 def test_shap_engine_sampling_error_falls_with_the_samples():
     model = small_chain(dtype=torch.float32, activation=nn.SiLU)
     images, references = data(dtype=torch.float32, count=1)

@@ -8,17 +8,22 @@ Importable alone: needs torch and numpy only (shap where its engine or `to_shap`
 """
 
 from layershap.chain.chain import Chain
-from layershap.explain.layers import explain_layers
+from layershap.explain.checks import InexactSumError
+from layershap.explain.layers import explain_each, explain_layers
 from layershap.explain.references import blurred_reference, choose_references, mean_reference
 from layershap.explain.result import LayerExplanation
 from layershap.explain.secant import UnsupportedOperationError
+from layershap.explain.segments import ToleranceNotMetWarning
 
 __all__ = [
     "Chain",
+    "InexactSumError",
     "LayerExplanation",
+    "ToleranceNotMetWarning",
     "UnsupportedOperationError",
     "blurred_reference",
     "choose_references",
+    "explain_each",
     "explain_layers",
     "mean_reference",
 ]

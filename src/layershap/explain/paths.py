@@ -9,7 +9,7 @@ from torch import Tensor
 
 from layershap.chain import Chain
 from layershap.explain.outputs import Output, output_multipliers
-from layershap.explain.secant import SecantMode, Trace
+from layershap.explain.secant import SecantMode, Trace, UnsupportedOperationError
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Lines:
 
     def __init__(self, references: Tensor, end: Tensor, segments: int, first: int = 0, last: int | None = None):
         self.last = segments if last is None else last
+        self.references, self.end = references, end
         self.count, self.segments, self.first = len(references), segments, first
         self.each = self.last - first
         share = torch.arange(first, self.last, dtype=end.dtype, device=end.device) / segments
@@ -80,13 +81,23 @@ class Lines:
 
 @dataclass(frozen=True)
 class Followed:
-    """A layer on some lines: features, multipliers [rows, C, H, W]; `end` [1, C, H, W]: where the lines end."""
+    """A layer on some lines: features, multipliers [rows, C, H, W]; `end` [1, C, H, W]: where the lines end.
+
+    ends: where the layer's course is straight, the features where the whole lines begin [lines, C, H, W] and end [1, C,
+    H, W]; else None.
+    """
 
     layer: int
     lines: Lines
     features: Tensor
     multipliers: Tensor
     end: Tensor
+    ends: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def in_image_space(cls, layer: int, lines: Lines, features: Tensor, multipliers: Tensor, end: Tensor) -> "Followed":
+        """Return a layer on lines in image space: its own course is straight where these have one segment."""
+        return cls(layer, lines, features, multipliers, end, (features, end) if lines.segments == 1 else None)
 
 
 def follow_image_path(
@@ -111,8 +122,8 @@ def follow_image_path(
         outputs[index].register_hook(_taker(take[index], index, lines, outputs[index].detach(), end.features[index]))
     leaf, found = outputs[lowest], logits.detach()
     del tensor, outputs
-    (multipliers,) = torch.autograd.grad(logits, leaf, _seed(found, end, lines, explained))
-    take[lowest](Followed(lowest, lines, leaf.detach(), multipliers, end.features[lowest]))
+    multipliers = _multipliers(logits, leaf, _seed(found, end, lines, explained))
+    take[lowest](Followed.in_image_space(lowest, lines, leaf.detach(), multipliers, end.features[lowest]))
     return Point(start, first, end.positions, found[:1]), lines.by_line(found)[:, 0]
 
 
@@ -122,34 +133,58 @@ def _taker(
     held = [features]  # emptied at use, so that memory is free for the layers below
 
     def hook(multipliers: Tensor) -> None:
-        take(Followed(index, lines, held.pop(), multipliers, end))
+        take(Followed.in_image_space(index, lines, held.pop(), multipliers, end))
 
     return hook
 
 
 def follow_layer_path(
-    model: Chain, image: Point, features: Tensor, layer: int, segments: int, explained: Explained
-) -> Followed:
-    """Follow lines from the references' `features` of a layer to the image's, through the tail of the network."""
-    end = image.features[layer]
-    lines = Lines(features, end[0], segments)
-    with torch.enable_grad(), SecantMode(image.trace, lines.following, image.positions[layer + 1]) as mode:
+    model: Chain, end: Point, lines: Lines, layer: int, explained: Explained
+) -> tuple[Point, Followed]:
+    """Follow lines in the space of a layer's features to those of `end`, through the tail of the network.
+
+    Returns the first point of the first line, and the layer on the lines.
+    """
+    position = end.positions[layer + 1]
+    first = Trace(end.trace.values[:position]) if lines.first else None
+    with torch.enable_grad(), SecantMode(end.trace, lines.following, position, first) as mode:
         tensor = leaf = lines.points.requires_grad_()
         for module in model.layers[layer + 1 :]:
             tensor = mode.current(module(tensor))
         logits = mode.current(model.head(tensor))
-    (multipliers,) = torch.autograd.grad(logits, leaf, _seed(logits.detach(), image, lines, explained))
-    return Followed(layer, lines, leaf.detach(), multipliers, end)
+    found, points = logits.detach(), leaf.detach()
+    multipliers = _multipliers(logits, leaf, _seed(found, end, lines, explained))
+    followed = Followed(layer, lines, points, multipliers, end.features[layer], (lines.references, lines.end[None]))
+    if first is None:
+        return end, followed
+    features = [*end.features[:layer], points[:1].clone(), *end.features[layer + 1 :]]
+    return Point(features, first, end.positions, found[:1]), followed
 
 
-def batches(references: Tensor, segments: int, rows: int) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
+def batches(
+    references: Tensor, segments: int, rows: int, piece: int = 1
+) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
     """Yield some references and the pieces (first, last) of their lines to follow at once, about `rows` points.
 
-    Where a line has more points than `rows`, it is followed alone and in pieces, from its end to its beginning.
+    Where a line has more points than `rows`, it is followed alone and in pieces, from its end to its beginning; a piece
+    has no fewer than `piece` points.
     """
+    longest = min(max(rows, piece), segments)
     for part in references.split(max(1, rows // segments)):
-        edges = [*range(segments, 0, -min(rows, segments)), 0]
+        edges = [*range(segments, 0, -longest), 0]
         yield part, [(first, last) for last, first in pairwise(edges)]
+
+
+def _multipliers(logits: Tensor, leaf: Tensor, seed: Tensor) -> Tensor:
+    try:
+        return torch.autograd.grad(logits, leaf, seed)[0]
+    except RuntimeError as error:
+        if "checkpoint" not in str(error).lower():
+            raise
+        raise UnsupportedOperationError(
+            "a module computes a part of itself again to save memory (torch.utils.checkpoint), where no exact rule can "
+            "follow: turn that off in it, as by set_grad_checkpointing(False) or memory_efficient=False"
+        ) from error
 
 
 def _seed(logits: Tensor, end: Point, lines: Lines, explained: Explained) -> Tensor:

@@ -1,8 +1,10 @@
 """What comes out for a layer."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -30,6 +32,16 @@ class LayerExplanation:
     segments: int
     change: float | None = None
     by_reference: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence["LayerExplanation"]) -> "LayerExplanation":
+        """Return explanations of one layer for several images as one."""
+
+        def join(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            return torch.cat(values) if isinstance(values[0], Tensor) else values[0]
+
+        return cls(**{field.name: join(field.name) for field in fields(cls)})
 
     def to_shap(self) -> Any:
         """Return a shap.Explanation: the features' values if they were kept, else those of the heatmap's pixels."""

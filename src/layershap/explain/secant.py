@@ -12,7 +12,7 @@ this is the Rescale rule of DeepLIFT (Shrikumar et al. 2017, eq. 3.5); with many
 and Shapley (integrated gradients). The rules themselves stand in rules.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -163,8 +163,8 @@ QUESTIONS = frozenset(
 class Trace:
     """What the nonlinear operations of a network take in at one point, in the order of their calls."""
 
-    def __init__(self) -> None:
-        self.values: list[tuple[Tensor, ...]] = []
+    def __init__(self, values: Iterable[tuple[Tensor, ...]] = ()) -> None:
+        self.values = list(values)
 
     def at(self, position: int, inputs: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
         """Return the values of call `position`, which must fit `inputs` but for the number of rows."""

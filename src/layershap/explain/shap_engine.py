@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from layershap.chain import Chain
-from layershap.explain.layers import frozen
+from layershap.explain.frozen_copy import frozen_copy
+from layershap.explain.full_precision import full_precision
 from layershap.explain.outputs import Output, choose_targets, output_values
 from layershap.explain.result import LayerExplanation
+
+GROUPS = 10  # of samples; their spread tells the error
 
 
 class _Tail(nn.Module):
@@ -45,14 +48,13 @@ def explain_layers_with_shap(
     """Return explanations as explain_layers does, from `samples` draws of (reference, place on the line) each.
 
     float32 only. `gap` is the sampling error of the sum; own and reference are None; the standard error comes from
-    the variance that shap reports, whose root is divided by sqrt(samples). numpy's generator is left as it was.
+    GROUPS groups of samples drawn apart. numpy's generator and the model are left as they were.
     """
-    import shap
-
     found: dict[str, list[LayerExplanation]] = {}
+    model = frozen_copy(model)
     state = np.random.get_state()
     try:
-        with frozen(model):
+        with full_precision(images.device), torch.inference_mode(False):
             with torch.no_grad():
                 logits, reference_logits = model(images), model(references)
             targets = choose_targets(logits, target)
@@ -66,16 +68,12 @@ def explain_layers_with_shap(
                         own, others = model.layers[number](own), model.layers[number](others)
                     if layers is not None and name not in layers:
                         continue
-                    explainer = shap.GradientExplainer(_Tail(model, number + 1, chosen, output), others, batch_size=16)
-                    values, variances = explainer.shap_values(own, nsamples=samples, rseed=seed, return_variances=True)
-                    features = torch.from_numpy(np.asarray(values)[..., 0])
-                    variance = torch.from_numpy(np.asarray(variances[0] if isinstance(variances, list) else variances))
-                    heatmap = features.sum(1)
-                    total = heatmap.sum((1, 2))
-                    error = (variance.reshape(features.shape).sum(1) / samples).sqrt()
+                    tail = _Tail(model, number + 1, chosen, output)
+                    features, error = _sampled(tail, own, others, samples, seed)
+                    total = features.sum((1, 2, 3))
                     found.setdefault(name, []).append(
                         LayerExplanation(
-                            heatmap=heatmap,
+                            heatmap=features.sum(1),
                             standard_error=error,
                             own=None,
                             reference=None,
@@ -88,21 +86,30 @@ def explain_layers_with_shap(
                     )
     finally:
         np.random.set_state(state)
-    return {name: _joined(parts) for name, parts in found.items()}
+    return {name: LayerExplanation.joined(parts) for name, parts in found.items()}
 
 
-def _joined(parts: list[LayerExplanation]) -> LayerExplanation:
-    def cat(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
+def _sampled(tail: _Tail, own: Tensor, references: Tensor, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the features' values [1, C, H, W] and the standard error of their sum over maps [1, H, W].
 
-    return LayerExplanation(
-        heatmap=cat("heatmap"),
-        standard_error=cat("standard_error"),
-        own=None,
-        reference=None,
-        total=cat("total"),
-        gap=cat("gap"),
-        expected=cat("expected"),
-        features=cat("features"),
-        segments=parts[0].segments,
-    )
+    The samples are drawn in groups, each with a seed of its own: the spread of the groups' heatmaps holds what the maps
+    have in common, which the variances of single features do not. With one sample there is no error: NaN.
+    """
+    import shap
+
+    explainer = shap.GradientExplainer(tail, references, batch_size=16)
+    groups = min(GROUPS, samples)
+    sizes = torch.tensor([samples // groups + (number < samples % groups) for number in range(groups)])
+    parts = []
+    for size, own_seed in zip(
+        sizes.tolist(), np.random.SeedSequence(seed).generate_state(groups).tolist(), strict=True
+    ):
+        values = explainer.shap_values(own, nsamples=size, rseed=own_seed)
+        parts.append(torch.from_numpy(np.asarray(values)[..., 0]))
+    share = (sizes / samples).to(parts[0]).view(-1, 1, 1, 1)
+    every = torch.cat(parts)  # [groups, C, H, W]
+    features = (every * share).sum(0, keepdim=True)
+    deviation = (every.sum(1) - features.sum(1)) ** 2
+    # of a mean of groups of unequal size: each is as sure as it is large
+    variance = (deviation * share[:, 0]).sum(0, keepdim=True) / (groups - 1) if groups > 1 else deviation * torch.nan
+    return features, variance.sqrt()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layershap.explain import Chain, LayerExplanation, explain_layers
 from layershap.explain.faithfulness import replacement_curve, sensitivity_n
-from layershap.explain.layers import frozen
+from layershap.explain.frozen_copy import frozen_copy
 from layershap.explain.outputs import Output, choose_targets, output_values
 from layershap.study.edges import correlation
 
@@ -36,8 +36,8 @@ def quality(
 
     `randomised`: by name, copies of the model whose upper part has other weights (see randomise).
     """
-    with frozen(model), torch.no_grad():
-        target = int(choose_targets(model(image), None))
+    with torch.no_grad():
+        target = int(choose_targets(frozen_copy(model)(image), None))
     options = {"target": target, "output": output, **options}
     explained = explain_layers(model, image, references, keep_features=True, **options)
     names = list(explained)
@@ -101,7 +101,8 @@ def _faithfulness(
     target: int,
     output: Output,
 ) -> Iterator[Row]:
-    with frozen(model), torch.no_grad():
+    model = frozen_copy(model)
+    with torch.no_grad():
         features, others = image, references
         logits = model(torch.cat([image, references]))
         values = output_values(logits, target, output)

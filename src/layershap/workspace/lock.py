@@ -1,6 +1,5 @@
 """One stage at a time in a folder: killing `dvc` leaves its stage running, and the next `dvc repro` starts a second."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,18 +21,6 @@ def only_one(stage: str) -> Iterator[None]:
             yield
     except Timeout:
         raise BusyError(f"{_holder()} in this folder; wait for it, or end it") from None
-
-
-def drop_broken_dvc_lock() -> bool:
-    """Remove DVC's own table of locks where a full disk has left half of it, with which DVC refuses to start."""
-    try:
-        json.loads(paths.DVC_RWLOCK.read_text(encoding="utf-8") or "{}")
-    except ValueError:
-        paths.DVC_RWLOCK.unlink()
-        return True
-    except FileNotFoundError:
-        pass
-    return False
 
 
 def _holder() -> str:

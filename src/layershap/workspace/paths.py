@@ -26,6 +26,7 @@ CHECKPOINTS = Path("work/train")
 SPOOL = Path("work/spool")
 LOCK = Path("work/lock")
 RUNNING = Path("work/running.json")
+BROKEN_DVC_LOCK = Path("work/broken_dvc.lock")
 RECORDED = Path("work/recorded.json")
 
 MODELS = Path("models")

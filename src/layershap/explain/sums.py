@@ -1,0 +1,103 @@
+"""The sums over lines, of one image and layer, and what they come to."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from layershap.explain.checks import check_gap
+from layershap.explain.outputs import Output, output_values
+from layershap.explain.paths import Followed, Lines
+from layershap.explain.result import LayerExplanation
+from layershap.explain.rules import fused, next_point
+
+
+@dataclass
+class Sums:
+    """Sums over the references of one image and layer."""
+
+    straight: bool
+    keep_features: bool
+    heatmaps: list[Tensor] = field(default_factory=list)
+    own: Tensor | None = None
+    reference: Tensor | None = None
+    features: Tensor | None = None
+
+    def add_nothing(self, same: Tensor, features: Tensor) -> None:
+        """Count the references that are the image itself, where `same` [J]; `features` [C, H, W]."""
+        nothing = torch.zeros_like(features)
+        others = iter(self.heatmaps)
+        self.heatmaps = [nothing[0].clone() if equal else next(others) for equal in same.tolist()]
+        if self.straight:
+            self.own, self.reference = _plus(self.own, nothing[0]), _plus(self.reference, nothing[0])
+        if self.keep_features:
+            self.features = _plus(self.features, nothing)
+
+    def add(self, found: Followed) -> None:
+        """Take in what a layer made of some lines, or of a piece of one, which comes after the piece behind it."""
+        lines, multipliers = found.lines, found.multipliers
+        if self.straight and found.ends:
+            # z_b - z_a is (z - z') / K on every segment: only the mean multiplier counts
+            start, end = found.ends
+            mean = lines.by_line(multipliers).mean(1) * (lines.each / lines.segments)
+            self.own = _plus(self.own, (mean * end).sum((0, 1)))
+            self.reference = _plus(self.reference, (mean * start).sum((0, 1)))
+        if fused and not self.keep_features and fused.usable(multipliers, found.features):
+            tables = lines.following.numpy(), lines.owner.numpy(), lines.count
+            self._add_heatmaps(lines, fused.heatmaps(multipliers, found.features, found.end, *tables))
+            return
+        step = next_point(found.features, found.end, lines.following) - found.features
+        values = lines.by_line(multipliers * step).sum(1)
+        self._add_heatmaps(lines, values.sum(1))
+        if self.keep_features:
+            self.features = _plus(self.features, values.sum(0))
+
+    def _add_heatmaps(self, lines: Lines, values: Tensor) -> None:
+        if lines.last == lines.segments:
+            self.heatmaps += list(values)
+        else:
+            self.heatmaps[-1] = self.heatmaps[-1] + values[0]
+
+
+@dataclass(frozen=True)
+class ImageSums:
+    """One image's sums by layer, its class, its logits [1, classes] and those of its references [J, classes]."""
+
+    sums: dict[int, Sums]
+    target: int
+    logits: Tensor
+    reference_logits: Tensor
+
+    def explanation(
+        self, index: int, name: str, output: Output, segments: int, change: float | None, keep_references: bool
+    ) -> LayerExplanation:
+        """Turn a layer's sums over J references into means, errors and gap; refuse a sum that does not agree."""
+        sums = self.sums[index]
+        f_image = output_values(self.logits[0], self.target, output)
+        f_references = output_values(self.reference_logits, self.target, output)
+        single = torch.stack(sums.heatmaps)
+        count = len(single)
+        heatmap = single.mean(0)
+        deviation = ((single - heatmap) ** 2).sum(0)
+        error = (deviation / (count * (count - 1))).sqrt() if count > 1 else torch.full_like(heatmap, torch.nan)
+        total = heatmap.sum()
+        expected = f_references.mean()
+        gap = total - (f_image - expected)
+        check_gap(name, gap, f_image, f_references)
+        return LayerExplanation(
+            heatmap=heatmap[None],
+            standard_error=error[None],
+            own=None if sums.own is None else sums.own[None] / count,
+            reference=None if sums.reference is None else sums.reference[None] / count,
+            total=total[None],
+            gap=gap[None],
+            expected=expected[None],
+            features=None if sums.features is None else sums.features[None] / count,
+            segments=segments,
+            change=change,
+            by_reference=single[None] if keep_references else None,
+        )
+
+
+def _plus(total: Tensor | None, value: Tensor) -> Tensor:
+    return value if total is None else total + value
