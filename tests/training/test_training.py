@@ -104,6 +104,24 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(cached, tmp_path, m
     assert torch.equal(again.head[2].weight, whole.head[2].weight)
 
 
+@pytest.mark.parametrize(("patience", "epochs"), [(2, 30), (12, 4)])
+def test_a_kill_after_the_last_epoch_adds_none(cached, tmp_path, patience, epochs):
+    settings = SETTINGS.model_copy(update={"patience": patience, "epochs": epochs, "learning_rate": 1.0})
+    whole, again = model(), model()
+    expected = train_tail(whole, 1, data(cached[1]), settings, tmp_path / "work")
+    assert (len(expected.curve) < epochs) == (patience == 2), "early stopping is what ends the first"
+    files = {path.name: path.read_bytes() for path in (tmp_path / "work").glob("*.ckpt")}
+    reported = []
+    found = train_tail(
+        again, 1, data(cached[1]), settings, tmp_path / "work", lambda epoch, metrics: reported.append(epoch)
+    )
+    assert found.best_epoch == expected.best_epoch
+    assert found.curve == expected.curve
+    assert not reported
+    assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), again.parameters(), strict=True))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "work").glob("*.ckpt")} == files
+
+
 def test_sampler_depends_on_seed_and_epoch_alone():
     first, second = EpochSampler(20, 2, 5), EpochSampler(20, 2, 5)
     list(first)

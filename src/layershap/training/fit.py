@@ -108,6 +108,14 @@ class LearningCurve(Callback):
         self.rows = list(state_dict["rows"])
 
 
+class LastingEarlyStopping(EarlyStopping):
+    """Early stopping that holds after a kill: a training that had ended by it does not begin another epoch."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Stop at once where the checkpoint says that the patience is over."""
+        trainer.should_stop = self.wait_count >= self.patience
+
+
 @dataclass(frozen=True)
 class Trained:
     """`curve`: a row per epoch. `best_epoch`: counted from 0, the one whose weights were kept."""
@@ -188,7 +196,7 @@ def train_tail(
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=settings.epochs,
-        callbacks=[curve, best, latest, EarlyStopping("val_loss", patience=settings.patience)],
+        callbacks=[curve, best, latest, LastingEarlyStopping("val_loss", patience=settings.patience)],
         enable_progress_bar=interactive,
         logger=False,
         num_sanity_val_steps=0,
