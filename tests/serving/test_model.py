@@ -79,6 +79,21 @@ def test_what_is_no_image_is_named(champion, image, message):
         champion.predict(pd.DataFrame({"image": [image]}))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"segments": 65}, "segments must be from 1 to 64 here, not 65"),
+        ({"segments": 0}, "segments must be from 1 to 64"),
+        ({"path": "pixels"}, "path must be 'layer' or 'image', not 'pixels'"),
+        ({"layers": "99"}, "no layer 99; there are 2 "),
+    ],
+)
+def test_a_wrong_parameter_is_named(tracked, champion, predictions, wrong, message):
+    table = pd.DataFrame({"image": [content(tracked, predictions["path"][0])]})
+    with pytest.raises(Exception, match=message):
+        champion.predict(table, params={"layers": "2", **wrong})
+
+
 def test_it_is_served_over_http_with_an_explanation(tracked, predictions):
     command = ("mlflow", "models", "serve", "-m", f"models:/{NAME}@champion", "--env-manager", "local")
     environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{tracked.root / 'mlflow.db'}"}

@@ -65,12 +65,15 @@ class Predictor:
     ) -> dict[tuple[int, str], LayerExplanation]:
         """Return the explanation of `layers` (names or numbers; default: all) by number and name.
 
-        `options`: as of explain_layers. Raises InputError for an unknown layer.
+        `options`: as of explain_layers. Raises InputError for an unknown layer or a wrong option.
         """
         numbers = {name: number for number, name in self.layers.items()}
         chosen = [self.layers.get(int(layer), layer) if layer.isdigit() else layer for layer in layers or numbers]
         if unknown := [layer for layer in chosen if layer not in numbers]:
             known = ", ".join(f"{number} {name}" for number, name in self.layers.items())
             raise InputError(f"no layer {', '.join(unknown)}; there are {known}")
-        found = explain_layers(self.model, images, self.references, layers=chosen, **options)
+        try:
+            found = explain_layers(self.model, images, self.references, layers=chosen, **options)
+        except ValueError as error:
+            raise InputError(str(error)) from None
         return {(numbers[name], name): explanation for name, explanation in found.items()}

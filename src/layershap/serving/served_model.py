@@ -12,6 +12,9 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from layershap.serving.predictor import Predictor
+from layershap.workspace.errors import InputError
+
+MOST_SEGMENTS = 64  # one request must not hold up a server
 
 
 class ServedModel(PythonModel):
@@ -24,9 +27,12 @@ class ServedModel(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row per image.
 
-        `params`: layers ("" for none, "all", or names or numbers with commas between), path, segments, output.
+        `params`: layers ("" for none, "all", or names or numbers with commas between), path, segments (1 to
+        MOST_SEGMENTS), output.
         """
         options = {"layers": "", "path": "image", "segments": 4, "output": "margin", **(params or {})}
+        if not 1 <= options["segments"] <= MOST_SEGMENTS:
+            raise InputError(f"segments must be from 1 to {MOST_SEGMENTS} here, not {options['segments']}")
         table = pd.DataFrame(model_input)
         images = self.predictor.read(list(table["image"]))
         rows = [
