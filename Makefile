@@ -40,8 +40,8 @@ ui: env  ## open the MLflow UI on 127.0.0.1:5000
 test: env  ## the quick tests, offline
 	pytest -m "not slow"
 
-test-all: env  ## all tests, with real pipelines
-	pytest
+test-all: env  ## all tests, with real pipelines, two files at a time
+	pytest --numprocesses 2 --dist loadfile
 
 test-faults: env  ## kills, signals, dead servers (LAYERSHAP_KILLS=13: 52 kills)
 	pytest tests/faults

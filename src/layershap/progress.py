@@ -1,6 +1,9 @@
 """Progress bars: live in a terminal, a line every ten seconds elsewhere."""
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -15,3 +18,11 @@ def progress_bar(iterable: Any = None, **options: Any) -> Any:
 def interactive() -> bool:
     """Return whether somebody watches the terminal."""
     return sys.stderr.isatty()
+
+
+@contextmanager
+def warnings_above_the_bar(stage: str) -> Iterator[None]:
+    """Show a warning once, as a line for the user that leaves the bar whole."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: tqdm.write(f"{stage}: {message}", file=sys.stderr)
+        yield

@@ -34,7 +34,7 @@ def test_sums_are_exact_on_every_backbone(name):
     torch.manual_seed(0)
     backbone = build_backbone(name, "random")
     # random weights with normalisation folded away shrink the signal: bring every layer to size 1
-    images, references = torch.rand(1, 3, 64, 64, dtype=torch.float64), torch.rand(3, 3, 64, 64, dtype=torch.float64)
+    images, references = torch.rand(1, 3, 32, 32, dtype=torch.float64), torch.rand(3, 3, 32, 32, dtype=torch.float64)
     tensor = images
     for _, layer in backbone.layers:
         layer.double()

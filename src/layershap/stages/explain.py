@@ -13,7 +13,7 @@ from layershap.explain import Chain, blurred_reference, choose_references, expla
 from layershap.explain.shap_engine import explain_layers_with_shap
 from layershap.model.classifier import Description, load_classifier, numbered
 from layershap.model.runtime import prepare
-from layershap.progress import progress_bar
+from layershap.progress import progress_bar, warnings_above_the_bar
 from layershap.reporting import figures, words
 from layershap.reporting.contact_sheet import Explained, explained_sheet
 from layershap.reporting.layer_numbers import layer_numbers
@@ -36,7 +36,7 @@ def run() -> None:
     count = 1 if shared is None else len(shared)
     print(f"{len(table)} images at {len(model.names)} layers, {count} references of {settings.segments} segments each")
     names = paths.picture_names(read_table(paths.PREDICTIONS)["path"])
-    with replacing(paths.EXPLANATIONS) as partial:
+    with replacing(paths.EXPLANATIONS) as partial, warnings_above_the_bar("explain"):
         for decision in progress_bar(table.to_dict("records"), desc="explain", unit="image"):
             image = load_batch([paths.RAW / decision["path"]], description.image_size)
             references = blurred_reference(image) if shared is None else shared
