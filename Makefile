@@ -41,7 +41,7 @@ test: env  ## the quick tests, offline
 	pytest -m "not slow"
 
 test-all: env  ## all tests, with real pipelines, two files at a time
-	pytest --numprocesses 2 --dist loadfile
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: env  ## kills, signals, dead servers (LAYERSHAP_KILLS=13: 52 kills)
 	pytest tests/faults

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def serving(project, *command, path="/health", seconds=90, **environment):
+def serving(project, *command, path="/health", seconds=240, **environment):
     """Run a server of the project's environment on a free port of the loopback; yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -18,7 +18,8 @@ def serving(project, *command, path="/health", seconds=90, **environment):
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=project.root,
-            env={**project.environment(), **environment},
+            # MLflow's own jobs are ten more processes
+            env={**project.environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment},
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -224,6 +224,7 @@ def server(rng):
     yield server
     server.hang.set()
     server.server.shutdown()
+    server.server.server_close()
 
 
 def test_oxford_pets_becomes_cats_and_dogs(server, tmp_path):

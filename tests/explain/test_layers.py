@@ -241,11 +241,35 @@ def test_the_model_is_as_it_was_afterwards(path):
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(model.head[1].weight.grad, torch.ones_like(model.head[1].weight))
     assert not [hook for m in model.modules() for hook in (*m._forward_hooks, *m._backward_hooks)]
-    model.head.append(nn.Softmax(1))
-    with pytest.raises(UnsupportedOperationError, match="softmax"):
+    model.head.append(Sort())
+    with pytest.raises(UnsupportedOperationError, match="sort"):
         explain_layers(model, *data(), path=path)
     assert before[0] == [m.training for m in model.modules()][:-1]
     assert torch.is_grad_enabled()
+
+
+class Sort(nn.Module):
+    """An operation without a rule."""
+
+    def forward(self, x):
+        """Return sorted x."""
+        return x.sort(1)[0]
+
+
+class Mixes(nn.Module):
+    """What one image gives depends on the others of its batch."""
+
+    def forward(self, x):
+        """Return x times its maximum over the batch."""
+        return x * x.amax(0, keepdim=True)
+
+
+@pytest.mark.parametrize("path", ["layer", "image"])
+def test_a_model_that_mixes_the_images_of_a_batch_is_refused(path):
+    model = small_chain()
+    model.head.append(Mixes())
+    with pytest.raises(InexactSumError):
+        explain_layers(model, *data(), path=path)
 
 
 class Liar(nn.Module):

@@ -70,7 +70,7 @@ def test_a_killed_stage_ends_as_an_undisturbed_one(project, stage):
     assert digests(project) == project.undisturbed
 
 
-@pytest.mark.parametrize("end", ["", "schema: '2", "      hash: m", "  train:\n", "    - path: models"])
+@pytest.mark.parametrize("end", ["", "      hash: m", "    - path: models"])
 def test_a_kill_while_dvc_writes_its_own_files(project, end):
     whole = (project.root / "dvc.lock").read_bytes()
     (project.root / "dvc.lock").write_bytes(whole[: whole.index(end.encode()) + len(end)])

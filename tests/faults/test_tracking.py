@@ -96,6 +96,7 @@ def test_a_server_that_never_works(project, status):
     assert not files_with(project.root, SECRET)
     if status is not None:
         server.shutdown()
+        server.server_close()
     name = f"status{status}"
     with serving(project, *tracking_server(project, name)) as address:
         project.run("layershap", "sync", MLFLOW_TRACKING_URI=address)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from layershap.chain import Chain
+from layershap.explain.layouts import Layout
 
 
 class InexactSumError(ArithmeticError):
@@ -71,11 +72,15 @@ def plain_logits(model: Chain, tensor: Tensor, names: Sequence[str]) -> Tensor:
                 f"layer {name!r} gives a {type(found).__name__}; a layer of a Chain must give one tensor: "
                 "let the module return the one that the next layer takes"
             )
-        if name in names and (found.dim() != 4 or len(found) != count):
-            raise ValueError(
-                f"layer {name!r} gives {list(found.shape)}, not maps [{count}, channels, height, width]: make it a "
-                "part of the head, or leave it out by layers=[...]"
-            )
+        if name in names:
+            try:
+                Layout.of(found[:count], *tensor.shape[-2:])
+                assert len(found) == count
+            except (ValueError, AssertionError):
+                raise ValueError(
+                    f"layer {name!r} gives {list(found.shape)}, not maps [{count}, channels, height, width] nor tokens "
+                    f"[{count}, tokens, channels] of a grid: put it into the head, or leave it out by layers=[...]"
+                ) from None
     found = model.head(found)
     if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != count:
         given = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"

@@ -12,6 +12,7 @@ from layershap.chain import Chain
 from layershap.explain.checks import check_arguments, check_followed, plain_logits
 from layershap.explain.frozen_copy import frozen_copy
 from layershap.explain.full_precision import full_precision
+from layershap.explain.layouts import Layout
 from layershap.explain.outputs import Output, choose_targets
 from layershap.explain.paths import Explained, Lines, Point, batches, follow_image_path, follow_layer_path
 from layershap.explain.result import LayerExplanation
@@ -50,6 +51,7 @@ def explain_layers(
     quantity; Banerjee, Chu 2022); `image` draws one in image space, shared by all layers (conductance; Dhamdhere et
     al. 2018). `segments`: pieces of each path; sums are exact for any number. `target`: class explained (default: 1
     of two classes, the predicted one of more). `layers`: names (default: all). `output`: see outputs.output_values.
+    A layer gives maps [N, C, H, W], also with the channels last, or tokens of a grid [N, T, C] (see layouts.py).
     `keep_features`: keep every feature's value, not only their sum over maps. `keep_references`: keep the heatmap
     against each single reference. `tolerance`: double the segments until
     no image's heatmap changes by more than this share of its L2 norm, tried on the first references; each layer has
@@ -151,7 +153,8 @@ def _explain_image(
     image = image.clone()
     end = Point.of(model, image)
     explained = Explained(int(choose_targets(end.logits, target)), output)
-    sums = {index: Sums(straight=path == "layer", keep_features=keep_features) for index in segments}
+    size = image.shape[-2:]
+    sums = {index: Sums(path == "layer", keep_features, Layout.of(end.features[index], *size)) for index in segments}
     # a line without length contributes exactly nothing; batches of another size would round otherwise
     same = (references == image).flatten(1).all(1)
     logits = end.logits.repeat(len(references), 1)
@@ -166,7 +169,7 @@ def _explain_image(
         if single:
             logits[~same] = _layer_path(model, end, others, segments, single, explained)
     for index, part in sums.items():
-        part.add_nothing(same, end.features[index][0])
+        part.add_nothing(same, end.features[index])
     return ImageSums(sums, explained.target, end.logits, logits)
 
 

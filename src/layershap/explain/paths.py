@@ -9,6 +9,7 @@ from torch import Tensor
 
 from layershap.chain import Chain
 from layershap.explain.outputs import Output, output_multipliers
+from layershap.explain.rows import Tap
 from layershap.explain.secant import SecantMode, Trace, UnsupportedOperationError
 
 
@@ -108,23 +109,46 @@ def follow_image_path(
     One pass forward and one back for all layers; a layer's multipliers are not kept once they are taken. Returns the
     first point of the first line and the logits at the first point of every line.
     """
-    first = Trace()
-    with torch.enable_grad(), SecantMode(end.trace, lines.following, first=first if lines.first else None) as mode:
-        tensor = lines.points.requires_grad_()
-        outputs = []
-        for layer in model.layers:
-            tensor = mode.current(layer(tensor))
-            outputs.append(tensor)
-        logits = mode.current(model.head(tensor))
-    start = [output.detach()[:1].clone() for output in outputs] if lines.first else []
+    first = Trace(moves=end.trace.moves) if lines.first else None
+    outputs: list[Tensor] = []
+
+    def take_output(tensor: Tensor) -> Tensor:
+        outputs.append(tensor)
+        return tensor
+
+    with torch.enable_grad(), SecantMode(end.trace, lines.following, first=first) as mode:
+        logits = _through(model, 0, lines.points.requires_grad_(), mode, take_output)
+    start = [output.detach()[:1].clone() for output in outputs] if first else []
     lowest, *others = sorted(take)
     for index in others:
         outputs[index].register_hook(_taker(take[index], index, lines, outputs[index].detach(), end.features[index]))
     leaf, found = outputs[lowest], logits.detach()
-    del tensor, outputs
+    outputs.clear()  # memory is free for the layers below
     multipliers = _multipliers(logits, leaf, _seed(found, end, lines, explained))
     take[lowest](Followed.in_image_space(lowest, lines, leaf.detach(), multipliers, end.features[lowest]))
-    return Point(start, first, end.positions, found[:1]), lines.by_line(found)[:, 0]
+    begin = Point(start, first, end.positions, found[:1]) if first else end
+    return begin, lines.by_line(found)[:, 0]
+
+
+def _through(model: Chain, start: int, points: Tensor, mode: SecantMode, take: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the logits of points [rows, ...] that enter layer `start`.
+
+    Every layer's output [rows, ...] goes to `take`, and on as it comes back.
+    """
+
+    def through(tensor: Tensor, taken: Callable[[Tensor], Tensor]) -> Tensor:
+        for layer in model.layers[start:]:
+            tensor = taken(mode.current(layer(tensor)))
+        return mode.current(model.head(tensor))
+
+    if not mode.trace.moves:
+        return through(points, take)
+
+    def taken(tensor: Tensor) -> Tensor:
+        with torch._C.DisableTorchFunction():  # it is no operation of the network's
+            return Tap.apply(tensor, take)
+
+    return torch.vmap(lambda point: through(point[None], taken)[0])(points)
 
 
 def _taker(
@@ -146,12 +170,10 @@ def follow_layer_path(
     Returns the first point of the first line, and the layer on the lines.
     """
     position = end.positions[layer + 1]
-    first = Trace(end.trace.values[:position]) if lines.first else None
+    first = Trace(end.trace.values[:position], end.trace.moves) if lines.first else None
+    leaf = lines.points.requires_grad_()
     with torch.enable_grad(), SecantMode(end.trace, lines.following, position, first) as mode:
-        tensor = leaf = lines.points.requires_grad_()
-        for module in model.layers[layer + 1 :]:
-            tensor = mode.current(module(tensor))
-        logits = mode.current(model.head(tensor))
+        logits = _through(model, layer + 1, leaf, mode, lambda tensor: tensor)
     found, points = logits.detach(), leaf.detach()
     multipliers = _multipliers(logits, leaf, _seed(found, end, lines, explained))
     followed = Followed(layer, lines, points, multipliers, end.features[layer], (lines.references, lines.end[None]))

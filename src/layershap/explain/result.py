@@ -15,8 +15,10 @@ class LayerExplanation:
     heatmap [N, H, W]: sum over the block's maps, mean over the references. standard_error [N, H, W]: of that mean,
     sqrt(sum_j (H_j - H)^2 / (J (J - 1))); NaN with one reference. own, reference [N, H, W]: the exact split
     heatmap = own - reference into E[m z] and E[m z'] (path `layer`; None on path `image`, whose course in the layer
-    is not straight). total [N]: sum of the heatmap. gap [N]: total - (f(x) - mean_j f(x'_j)), 0 up to rounding.
-    expected [N]: mean_j f(x'_j). features [N, C, H, W]: the single values, or None. segments: pieces of each path.
+    is not straight). prefix [N]: in a layer of tokens, the sum over those before the grid (class token, registers), or
+    None. total [N]: sum of the heatmap and the prefix. gap [N]: total - (f(x) - mean_j f(x'_j)), 0 up to rounding.
+    expected [N]: mean_j f(x'_j). features [N, C, H, W], or with the axes as the layer has them: the single values, or
+    None. segments: pieces of each path.
     change: largest relative change of a heatmap from half as many, where they were chosen by a tolerance.
     by_reference [N, J, H, W]: the heatmap against each single reference, whose mean is the heatmap; or None.
     """
@@ -32,6 +34,7 @@ class LayerExplanation:
     segments: int
     change: float | None = None
     by_reference: Tensor | None = None
+    prefix: Tensor | None = None
 
     @classmethod
     def joined(cls, parts: Sequence["LayerExplanation"]) -> "LayerExplanation":

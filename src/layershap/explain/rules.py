@@ -108,14 +108,14 @@ class MaxPool(torch.autograd.Function):
         """Return max_pool2d(inputs, kernel, stride, padding, dilation, ceil_mode)."""
         ctx.save_for_backward(inputs, end, following)
         ctx.options = options
-        return F.max_pool2d(inputs, *options)
+        return _over_images(lambda value: F.max_pool2d(value, *options), inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the multipliers of the inputs."""
         inputs, end, following = ctx.saved_tensors
         kernel, stride, padding, dilation, _ = ctx.options
-        if fused and fused.usable(inputs, gradients[0]) and _pair(dilation) == (1, 1):
+        if fused and fused.usable(inputs, gradients[0]) and _pair(dilation) == (1, 1) and inputs.dim() == 4:
             shapes = _pair(kernel), _pair(stride or kernel), _pair(padding)
             result = fused.max_pool_backward(inputs, end, gradients[0], following.numpy(), *shapes)
         else:
@@ -135,7 +135,7 @@ class AdaptiveMaxPool(torch.autograd.Function):
         """Return adaptive_max_pool2d(inputs, size)."""
         ctx.save_for_backward(inputs, end, following)
         ctx.size = size
-        return F.adaptive_max_pool2d(inputs, size)
+        return _over_images(lambda value: F.adaptive_max_pool2d(value, size), inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
@@ -146,6 +146,27 @@ class AdaptiveMaxPool(torch.autograd.Function):
             return F.adaptive_max_pool2d(tensor, ctx.size, return_indices=True)
 
         return _pool_multipliers(inputs, end, pool, gradients[0], following), None, None, None
+
+
+class Extremes(torch.autograd.Function):
+    """As MaxPool, for the maximum over the last axis."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, end: Tensor, following: Tensor) -> Tensor:
+        """Return the maxima, the axis kept."""
+        ctx.save_for_backward(inputs, end, following)
+        return inputs.amax(-1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the multipliers of the inputs."""
+        inputs, end, following = ctx.saved_tensors
+        after = next_point(inputs, end, following)
+        (start_out, start_place), (end_out, end_place) = inputs.max(-1, keepdim=True), after.max(-1, keepdim=True)
+        place = torch.where(end_out >= start_out, end_place, start_place)
+        step = (after - inputs).gather(-1, place)
+        slope = torch.where(step == 0, 1.0, (end_out - start_out) / step.masked_fill(step == 0, 1.0))
+        return torch.zeros_like(inputs).scatter_(-1, place, gradients[0] * slope), None, None
 
 
 class Product(torch.autograd.Function):
@@ -178,6 +199,14 @@ def _pool_multipliers(
     inputs: Tensor, end: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]], given: Tensor, following: Tensor
 ) -> Tensor:
     after = next_point(inputs, end, following)
+    if inputs.dim() > 4:  # [rows, images, channels, height, width]
+        shape = inputs.shape
+        inputs, after, given = (value.flatten(0, -4) for value in (inputs, after, given))
+        return _shared(inputs, after, pool, given).view(shape)
+    return _shared(inputs, after, pool, given)
+
+
+def _shared(inputs: Tensor, after: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]], given: Tensor) -> Tensor:
     (start_out, start_place), (end_out, end_place) = pool(inputs), pool(after)
     place = torch.where(end_out >= start_out, end_place, start_place).flatten(2)
     step = torch.gather((after - inputs).flatten(2), 2, place)
@@ -187,6 +216,13 @@ def _pool_multipliers(
     slope = torch.where(still, 1.0, change / step.masked_fill(still, 1.0))
     result = torch.zeros_like(inputs, memory_format=torch.contiguous_format).flatten(2)
     return result.scatter_add_(2, place, given.flatten(2) * slope).view(inputs.shape)
+
+
+def _over_images(pool: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Apply a pool that knows of one axis of images to inputs that may have rows before it."""
+    if inputs.dim() <= 4:
+        return pool(inputs)
+    return pool(inputs.flatten(0, -4)).unflatten(0, inputs.shape[:-3])
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -21,155 +21,36 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from layershap.explain.rules import AdaptiveMaxPool, Clamp, Elementwise, MaxPool, Product
-
-
-class UnsupportedOperationError(NotImplementedError):
-    """The network uses an operation for which no exact rule is known."""
-
-
-# elementwise functions by the names under which torch calls them, and their kind: smooth; kinked, that is piecewise
-# linear; clamp, that is the identity between two bounds and constant outside
-ELEMENTWISE: dict[str, tuple[Callable[..., Tensor], str]] = {
-    "relu": (F.relu, "clamp"),
-    "relu6": (F.relu6, "clamp"),
-    "hardtanh": (F.hardtanh, "clamp"),
-    "leaky_relu": (F.leaky_relu, "kinked"),
-    "clamp": (torch.clamp, "clamp"),
-    "abs": (torch.abs, "kinked"),
-    "elu": (F.elu, "smooth"),
-    "selu": (F.selu, "smooth"),
-    "celu": (F.celu, "smooth"),
-    "silu": (F.silu, "smooth"),
-    "mish": (F.mish, "smooth"),
-    "gelu": (F.gelu, "smooth"),
-    "softplus": (F.softplus, "smooth"),
-    "sigmoid": (torch.sigmoid, "smooth"),
-    "log_sigmoid": (F.logsigmoid, "smooth"),
-    "hardsigmoid": (F.hardsigmoid, "kinked"),
-    "hardswish": (F.hardswish, "smooth"),
-    "tanh": (torch.tanh, "smooth"),
-    "exp": (torch.exp, "smooth"),
-    "sqrt": (torch.sqrt, "smooth"),
-    "rsqrt": (torch.rsqrt, "smooth"),
-}
-
-# linear in the one argument that depends on the path: autograd's own gradient is exact
-LINEAR = frozenset(
-    [
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "conv_transpose2d",
-        "linear",
-        "add",
-        "sub",
-        "rsub",
-        "neg",
-        "cat",
-        "concat",
-        "stack",
-        "mean",
-        "sum",
-        "flatten",
-        "reshape",
-        "view",
-        "view_as",
-        "permute",
-        "transpose",
-        "contiguous",
-        "to",
-        "float",
-        "double",
-        "clone",
-        "unsqueeze",
-        "squeeze",
-        "expand",
-        "expand_as",
-        "pad",
-        "avg_pool2d",
-        "adaptive_avg_pool2d",
-        "chunk",
-        "split",
-        "unbind",
-        "narrow",
-        "interpolate",
-        "pixel_shuffle",
-        "identity",
-        "movedim",
-        "swapaxes",
-        "__getitem__",
-        "__add__",
-        "__radd__",
-        "__sub__",
-        "__rsub__",
-        "__neg__",
-    ]
+from layershap.explain.attention import Bilinear, LogSoftmax, LogSumExp, Softmax
+from layershap.explain.composites import COMPOSITES
+from layershap.explain.norms import Standardise, standardised
+from layershap.explain.operations import (
+    CONSTANTS,
+    ELEMENTWISE,
+    LINEAR,
+    QUESTIONS,
+    SPELLINGS,
+    UnsupportedOperationError,
 )
+from layershap.explain.rows import apply_rule, moves_images, on_path, unwrapped
+from layershap.explain.rules import AdaptiveMaxPool, Clamp, Elementwise, Extremes, MaxPool, Product
 
-# in-place and operator spellings of the same operations
-SPELLINGS = {
-    "add_": "add",
-    "__iadd__": "add",
-    "sub_": "sub",
-    "__isub__": "sub",
-    "mul_": "mul",
-    "__imul__": "mul",
-    "__mul__": "mul",
-    "__rmul__": "mul",
-    "multiply": "mul",
-    "div_": "div",
-    "true_divide": "div",
-    "__truediv__": "div",
-    "__itruediv__": "div",
-    "__rdiv__": "rdiv",
-    "__rtruediv__": "rdiv",
-    "clip": "clamp",
-    "max_pool2d_with_indices": "max_pool2d",
-    "_max_pool2d": "max_pool2d",
-    **{f"{name}_": name for name in ELEMENTWISE},
-}
-
-# what only looks at a tensor
-QUESTIONS = frozenset(
-    [
-        "size",
-        "dim",
-        "ndim",
-        "shape",
-        "dtype",
-        "device",
-        "layout",
-        "stride",
-        "numel",
-        "nelement",
-        "is_contiguous",
-        "is_floating_point",
-        "requires_grad",
-        "is_cuda",
-        "is_sparse",
-        "is_quantized",
-        "is_complex",
-        "element_size",
-        "__len__",
-        "get_device",
-        "is_mkldnn",
-        "is_meta",
-        "data_ptr",
-    ]
-)
+BILINEAR = ("matmul", "rmatmul", "einsum")
+ALONE = (Clamp, Elementwise, MaxPool, AdaptiveMaxPool)
 
 
 class Trace:
     """What the nonlinear operations of a network take in at one point, in the order of their calls."""
 
-    def __init__(self, values: Iterable[tuple[Tensor, ...]] = ()) -> None:
+    def __init__(self, values: Iterable[tuple[Tensor, ...]] = (), moves: bool = False) -> None:
         self.values = list(values)
+        self.moves = moves  # the axis of the images: see rows.py
 
     def at(self, position: int, inputs: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
         """Return the values of call `position`, which must fit `inputs` but for the number of rows."""
         found = self.values[position] if position < len(self.values) else ()
-        if [value.shape[1:] for value in found] != [value.shape[1:] for value in inputs]:
+        start = 0 if self.moves else 1
+        if [value.shape[start:] for value in found] != [value.shape[start:] for value in inputs]:
             raise UnsupportedOperationError(f"{name}: the network takes another course for one image than for several")
         return found
 
@@ -214,13 +95,12 @@ class SecantMode(TorchFunctionMode):
         if self.replaced and name not in QUESTIONS:
             args = tuple(self.current(value) for value in args)
             kwargs = {key: self.current(value) for key, value in kwargs.items()}
-        operands = [value for value in _flat([*args, *kwargs.values()]) if _on_path(value)]
-        if not operands or name in QUESTIONS:
+        operands = [value for value in _flat([*args, *kwargs.values()]) if on_path(value)]
+        if not operands or name in QUESTIONS or name in CONSTANTS:
             return func(*args, **kwargs)
         result = self._apply(SPELLINGS.get(name, name), func, operands, args, kwargs)
-        for output in _flat([result]):
-            if isinstance(output, Tensor) and (output.dim() == 0 or output.shape[0] != operands[0].shape[0]):
-                raise UnsupportedOperationError(f"{name} mixes the images of a batch: no exact rule is known")
+        if not self.trace.moves:
+            self._check_batch(SPELLINGS.get(name, name), operands[0], args, kwargs, result)
         if (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or kwargs.get("inplace"):
             changed = args[0] if args else kwargs["input"]
             if result is not changed:  # dropout in eval changes nothing
@@ -228,27 +108,38 @@ class SecantMode(TorchFunctionMode):
                 self.overwritten.add(_memory(changed))
         return result
 
+    def _check_batch(self, name: str, operand: Tensor, args: Any, kwargs: Any, result: Any) -> None:
+        """Note at the end of the paths whether the axis of the images moves; afterwards, see that it did not."""
+        outputs = [value for value in _flat([result]) if isinstance(value, Tensor)]
+        kept = all(value.dim() > 0 and value.shape[0] == operand.shape[0] for value in outputs)
+        if self.following is None:
+            self.trace.moves = not kept or moves_images(name, operand, args, kwargs)
+        elif not kept:
+            raise UnsupportedOperationError(f"{name} mixes the images of a batch: no exact rule is known")
+
     def _apply(self, name: str, func: Any, operands: list[Tensor], args: Any, kwargs: Any) -> Any:
         if name in ELEMENTWISE and len(operands) == 1:
-            function, kind = ELEMENTWISE[name]
-            options = {key: value for key, value in kwargs.items() if key not in ("inplace", "input")}
-            rest = args[1:] if args else ()
-            if name in ("relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "mish"):
-                rest = tuple(value for value in rest if not isinstance(value, bool))
-
-            def applied(tensor: Tensor) -> Tensor:
-                return function(tensor, *rest, **options)
-
-            if kind == "clamp" and not any(isinstance(bound, Tensor) for bound in (*rest, *options.values())):
-                return self._rule(name, Clamp, applied, (operands[0],), applied)
-            return self._rule(name, Elementwise, applied, (operands[0],), applied, kind == "smooth")
+            return self._elementwise(name, operands[0], args, kwargs)
         if name in ("max_pool2d", "adaptive_max_pool2d"):
             return self._max_pool(name, *args, **kwargs)
         if name in ("mul", "div", "rdiv"):
             return self._mul_or_div(name, args, kwargs)
-        if name == "square" or (name in ("pow", "__pow__") and args[1:] == (2,)):
-            return self._rule(name, Product, torch.mul, (operands[0], operands[0]))
-        if name in ("dropout", "feature_dropout", "alpha_dropout", "dropout2d"):
+        if name in ("pow", "__pow__", "square", "float_power"):
+            return self._power(operands[0], 2 if name == "square" else _option(args, kwargs, 1, "exponent", None))
+        if name in BILINEAR and len(operands) > 1:
+            return self._bilinear(name, operands, args, kwargs)
+        if name in ("softmax", "log_softmax", "logsumexp"):
+            return self._softmax(name, *args, **kwargs)
+        if name in ("max", "min", "amax", "amin"):
+            return self._extreme(name, *args, **kwargs)
+        if name in COMPOSITES:
+            with self:
+                return COMPOSITES[name](*args, **kwargs)
+        if name == "standardised":
+            centred, eps = args[1:]
+            plain_norm = partial(standardised, centred=centred, eps=eps)
+            return self._rule(name, Standardise, plain_norm, (args[0],), centred, eps)
+        if name in ("dropout", "feature_dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d"):
             if not _option(args, kwargs, 2, "training", True):
                 return operands[0]
             raise UnsupportedOperationError(f"{name} while training is random: call model.eval() first")
@@ -256,37 +147,70 @@ class SecantMode(TorchFunctionMode):
             if not _option(args, kwargs, 5, "training", False):
                 return func(*args, **kwargs)
             raise UnsupportedOperationError("batch_norm while training mixes the images of a batch: use model.eval()")
-        if name == "layer_norm":
-            return self._layer_norm(*args, **kwargs)
-        if name == "interpolate" and kwargs.get("mode", "nearest") not in (
-            "nearest",
-            "bilinear",
-            "bicubic",
-            "area",
-        ):
+        self._check_linear(name, operands, args, kwargs)
+        # the ordinary operation for an in-place one
+        plain: Any = {"add": torch.add, "sub": torch.sub, "masked_fill": torch.masked_fill}.get(name)
+        return plain(*args, **kwargs) if plain and func is not torch.rsub else func(*args, **kwargs)
+
+    def _check_linear(self, name: str, operands: list[Tensor], args: Any, kwargs: Any) -> None:
+        """Raise where an operation is not known to be linear in what depends on the path."""
+        if name == "interpolate" and kwargs.get("mode", "nearest") not in ("nearest", "bilinear", "bicubic", "area"):
             raise UnsupportedOperationError(f"interpolate with mode {kwargs['mode']}: no exact rule is known")
         if name in ("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear") and len(operands) > 1:
             raise UnsupportedOperationError(f"{name} with weights that depend on the image: no exact rule is known")
-        if name in LINEAR:
-            plain = {"add": torch.add, "sub": torch.sub}.get(name)
-            return plain(*args, **kwargs) if plain and func is not torch.rsub else func(*args, **kwargs)
-        raise UnsupportedOperationError(
-            f"no exact rule is known for the operation {name!r}; rewrite the layer with supported ones "
-            f"({', '.join(sorted(ELEMENTWISE))}, max_pool2d, mul, and linear operations)"
-        )
+        if name in ("masked_fill", "index_select", "__getitem__") and any(value is not args[0] for value in operands):
+            raise UnsupportedOperationError(f"{name} at places that depend on the image: no exact rule is known")
+        if name == "where":
+            if on_path(args[0]):
+                raise UnsupportedOperationError(
+                    "where with a condition that depends on the image: no exact rule is known"
+                )
+            return
+        if name not in LINEAR and name not in BILINEAR:
+            raise UnsupportedOperationError(
+                f"no exact rule is known for the operation {name!r}; rewrite the layer with supported ones "
+                f"({', '.join(sorted(ELEMENTWISE))}, max_pool2d, mul, matmul, softmax, norms, and linear operations)"
+            )
 
     def _rule(
         self, name: str, rule: Any, plain: Callable[..., Tensor], inputs: tuple[Tensor, ...], *options: Any
     ) -> Tensor:
         """Record the inputs and return the plain result; or apply the rule with what was recorded for the end."""
-        if self.following is None:
-            self.trace.values.append(tuple(value.detach() for value in inputs))
-            return plain(*inputs)
-        end = self.trace.at(self.position, inputs, name)
-        self.position += 1
-        if self.first is not None:
-            self.first.values.append(tuple(value.detach()[:1].clone() for value in inputs))
-        return rule.apply(*inputs, *end, *options, self.following)
+        with torch._C.DisableTorchFunction():
+            if self.following is None:
+                self.trace.values.append(tuple(value.detach() for value in inputs))
+                return plain(*inputs)
+            end = self.trace.at(self.position, inputs, name)
+            self.position += 1
+            first = self.first.values if self.first is not None else None
+            return apply_rule(rule, rule in ALONE, inputs, end, first, (*options, self.following))
+
+    def _elementwise(self, name: str, operand: Tensor, args: Any, kwargs: Any) -> Tensor:
+        function, kind = ELEMENTWISE[name]
+        options = {key: value for key, value in kwargs.items() if key not in ("inplace", "input")}
+        rest = args[1:] if args else ()
+        if name in ("relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "mish"):
+            rest = tuple(value for value in rest if not isinstance(value, bool))
+
+        def applied(tensor: Tensor) -> Tensor:
+            return function(tensor, *rest, **options)
+
+        if kind == "clamp" and not any(isinstance(bound, Tensor) for bound in (*rest, *options.values())):
+            return self._rule(name, Clamp, applied, (operand,), applied)
+        return self._rule(name, Elementwise, applied, (operand,), applied, kind == "smooth")
+
+    def _power(self, tensor: Tensor, exponent: Any) -> Tensor:
+        if not isinstance(exponent, (int, float)):
+            raise UnsupportedOperationError("pow with an exponent that is no number: no exact rule is known")
+        if exponent == 2:
+            return self._product(tensor, tensor)
+        if exponent in (0, 1):
+            return torch.ones_like(tensor) if exponent == 0 else tensor
+
+        def applied(value: Tensor) -> Tensor:
+            return value.pow(exponent)
+
+        return self._rule("pow", Elementwise, applied, (tensor,), applied, True)
 
     def _max_pool(
         self,
@@ -307,21 +231,54 @@ class SecantMode(TorchFunctionMode):
         options = (kernel_size, stride, padding, dilation, ceil_mode)
         return self._rule(name, MaxPool, lambda value: F.max_pool2d(value, *options), (tensor,), options)
 
-    def _layer_norm(
-        self,
-        tensor: Tensor,
-        shape: Any,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        """Take layer_norm apart into operations that have rules."""
-        axes = tuple(range(-len(shape), 0))
+    def _extreme(self, name: str, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Max and min of two tensors, or over axes; a min is the max of the negatives."""
+        sign = 1 if name in ("max", "amax") else -1
+        other = args[0] if args else kwargs.get("other", kwargs.get("dim"))
+        if isinstance(other, Tensor):
+            with self:
+                return COMPOSITES["maximum" if sign > 0 else "minimum"](tensor, other)
+        if name in ("max", "min") and other is not None:
+            raise UnsupportedOperationError(f"{name} that returns indices: no exact rule is known; use a{name}")
+        axes = [other] if isinstance(other, int) else list(other or range(tensor.dim()))
+        places = sorted(axis % tensor.dim() for axis in axes)
         with self:
-            centred = tensor - tensor.mean(axes, keepdim=True)
-            result = centred * torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
-            result = result if weight is None else result * weight
-            return result if bias is None else result + bias
+            moved = (tensor * sign).movedim(places, list(range(-len(places), 0))).flatten(-len(places))
+        found = self._rule(name, Extremes, lambda value: value.amax(-1, keepdim=True), (moved,))
+        with self:
+            found = found.squeeze(-1) * sign
+            for axis in places if args[1:] == (True,) or kwargs.get("keepdim") else ():
+                found = found.unsqueeze(axis)
+            return found
+
+    def _softmax(self, name: str, tensor: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
+        dim = kwargs.get("dim", dim)
+        dim = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
+        if not isinstance(dim, int):
+            raise UnsupportedOperationError(f"{name} over {dim!r}: no exact rule is known; name one axis")
+        dim -= tensor.dim() if dim >= 0 else 0
+        if name == "softmax":
+            return self._rule(name, Softmax, lambda value: value.softmax(dim), (tensor,), dim)
+        if name == "log_softmax":
+            return self._rule(name, LogSoftmax, lambda value: value.log_softmax(dim), (tensor,), dim)
+        found = self._rule(name, LogSumExp, lambda value: value.logsumexp(dim, keepdim=True), (tensor,), dim)
+        keep = args[0] if args else kwargs.get("keepdim", False)
+        with self:
+            return found if keep else found.squeeze(dim)
+
+    def _bilinear(self, name: str, operands: list[Tensor], args: Any, kwargs: Any) -> Tensor:
+        function = torch.matmul
+        if name == "rmatmul":
+            operands = [args[1], args[0]]
+        if name == "einsum":
+            if len(operands) != 2 or len(_flat(args[1:])) != 2:
+                raise UnsupportedOperationError(
+                    "einsum of more than two tensors: no exact rule is known; use two at a time"
+                )
+            function = partial(torch.einsum, args[0])
+            operands = _flat(args[1:])
+        rows = torch.vmap(function) if self.trace.moves else function
+        return self._rule(name, Bilinear, function, tuple(operands), rows)
 
     def _mul_or_div(self, name: str, args: Any, kwargs: Any) -> Tensor:
         left, right = args[0], args[1] if len(args) > 1 else kwargs["other"]
@@ -330,25 +287,28 @@ class SecantMode(TorchFunctionMode):
         if name == "div":
             if kwargs.get("rounding_mode"):
                 raise UnsupportedOperationError("div with rounding: no exact rule is known")
-            if not _on_path(right):
+            if not on_path(right):
                 return torch.div(left, right)
             right = self._rule(name, Elementwise, torch.reciprocal, (right,), torch.reciprocal, True)
-        if _on_path(left) and _on_path(right):
-            return self._rule(name, Product, torch.mul, (left, right))
+        if on_path(left) and on_path(right):
+            return self._product(left, right)
         return left * right
+
+    def _product(self, left: Tensor, right: Tensor) -> Tensor:
+        axes = max(left.dim(), right.dim())  # rows come before the first axis of both
+        left, right = (
+            value[(None,) * (axes - value.dim())] if value.dim() < axes else value for value in (left, right)
+        )
+        return self._rule("mul", Product, torch.mul, (left, right))
 
 
 def _option(args: Any, kwargs: Any, position: int, name: str, default: Any) -> Any:
     return args[position] if len(args) > position else kwargs.get(name, default)
 
 
-def _on_path(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
-
-
 def _memory(tensor: Tensor) -> int:
     with torch._C.DisableTorchFunction():
-        return tensor.untyped_storage().data_ptr()
+        return unwrapped(tensor).untyped_storage().data_ptr()
 
 
 def _flat(values: Any) -> list[Any]:

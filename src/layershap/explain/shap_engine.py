@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from layershap.chain import Chain
 from layershap.explain.frozen_copy import frozen_copy
 from layershap.explain.full_precision import full_precision
+from layershap.explain.layouts import Layout
 from layershap.explain.outputs import Output, choose_targets, output_values
 from layershap.explain.result import LayerExplanation
 
@@ -69,12 +70,13 @@ def explain_layers_with_shap(
                     if layers is not None and name not in layers:
                         continue
                     tail = _Tail(model, number + 1, chosen, output)
-                    features, error = _sampled(tail, own, others, samples, seed)
-                    total = features.sum((1, 2, 3))
+                    layout = Layout.of(own, *images.shape[-2:])
+                    features, heatmap, error = _sampled(tail, own, others, samples, seed, layout)
+                    total = features.flatten(1).sum(1)
                     found.setdefault(name, []).append(
                         LayerExplanation(
-                            heatmap=features.sum(1),
-                            standard_error=error,
+                            heatmap=layout.on_grid(heatmap),
+                            standard_error=layout.on_grid(error),
                             own=None,
                             reference=None,
                             total=total,
@@ -82,6 +84,7 @@ def explain_layers_with_shap(
                             expected=expected[None],
                             features=features,
                             segments=samples,
+                            prefix=layout.of_prefix(heatmap),
                         )
                     )
     finally:
@@ -89,8 +92,10 @@ def explain_layers_with_shap(
     return {name: LayerExplanation.joined(parts) for name, parts in found.items()}
 
 
-def _sampled(tail: _Tail, own: Tensor, references: Tensor, samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the features' values [1, C, H, W] and the standard error of their sum over maps [1, H, W].
+def _sampled(
+    tail: _Tail, own: Tensor, references: Tensor, samples: int, seed: int, layout: Layout
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the features' values [1, ...], their sum over maps and its standard error [1, places].
 
     The samples are drawn in groups, each with a seed of its own: the spread of the groups' heatmaps holds what the maps
     have in common, which the variances of single features do not. With one sample there is no error: NaN.
@@ -106,10 +111,14 @@ def _sampled(tail: _Tail, own: Tensor, references: Tensor, samples: int, seed: i
     ):
         values = explainer.shap_values(own, nsamples=size, rseed=own_seed)
         parts.append(torch.from_numpy(np.asarray(values)[..., 0]))
-    share = (sizes / samples).to(parts[0]).view(-1, 1, 1, 1)
-    every = torch.cat(parts)  # [groups, C, H, W]
-    features = (every * share).sum(0, keepdim=True)
-    deviation = (every.sum(1) - features.sum(1)) ** 2
+    share = (sizes / samples).to(parts[0])
+    every = torch.cat(parts)  # [groups, ...]
+    features = torch.einsum("g...,g->...", every, share)[None]
+    single = layout.maps(every).sum(1)
+    heatmap = layout.maps(features).sum(1)
+    deviation = (single - heatmap) ** 2
     # of a mean of groups of unequal size: each is as sure as it is large
-    variance = (deviation * share[:, 0]).sum(0, keepdim=True) / (groups - 1) if groups > 1 else deviation * torch.nan
-    return features, variance.sqrt()
+    variance = (
+        torch.einsum("g...,g->...", deviation, share)[None] / (groups - 1) if groups > 1 else deviation * torch.nan
+    )
+    return features, heatmap, variance.sqrt()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from layershap.explain.checks import check_gap
+from layershap.explain.layouts import Layout
 from layershap.explain.outputs import Output, output_values
 from layershap.explain.paths import Followed, Lines
 from layershap.explain.result import LayerExplanation
@@ -18,14 +19,15 @@ class Sums:
 
     straight: bool
     keep_features: bool
+    layout: Layout
     heatmaps: list[Tensor] = field(default_factory=list)
     own: Tensor | None = None
     reference: Tensor | None = None
     features: Tensor | None = None
 
     def add_nothing(self, same: Tensor, features: Tensor) -> None:
-        """Count the references that are the image itself, where `same` [J]; `features` [C, H, W]."""
-        nothing = torch.zeros_like(features)
+        """Count the references that are the image itself, where `same` [J]; `features` [1, ...]."""
+        nothing = torch.zeros_like(self.layout.maps(features)[0])
         others = iter(self.heatmaps)
         self.heatmaps = [nothing[0].clone() if equal else next(others) for equal in same.tolist()]
         if self.straight:
@@ -35,18 +37,19 @@ class Sums:
 
     def add(self, found: Followed) -> None:
         """Take in what a layer made of some lines, or of a piece of one, which comes after the piece behind it."""
-        lines, multipliers = found.lines, found.multipliers
+        lines = found.lines
+        multipliers, features, last = (self.layout.maps(t) for t in (found.multipliers, found.features, found.end))
         if self.straight and found.ends:
             # z_b - z_a is (z - z') / K on every segment: only the mean multiplier counts
-            start, end = found.ends
+            start, end = (self.layout.maps(tensor) for tensor in found.ends)
             mean = lines.by_line(multipliers).mean(1) * (lines.each / lines.segments)
             self.own = _plus(self.own, (mean * end).sum((0, 1)))
             self.reference = _plus(self.reference, (mean * start).sum((0, 1)))
-        if fused and not self.keep_features and fused.usable(multipliers, found.features):
+        if fused and not self.keep_features and fused.usable(multipliers, features):
             tables = lines.following.numpy(), lines.owner.numpy(), lines.count
-            self._add_heatmaps(lines, fused.heatmaps(multipliers, found.features, found.end, *tables))
+            self._add_heatmaps(lines, fused.heatmaps(multipliers, features, last, *tables))
             return
-        step = next_point(found.features, found.end, lines.following) - found.features
+        step = next_point(features, last, lines.following) - features
         values = lines.by_line(multipliers * step).sum(1)
         self._add_heatmaps(lines, values.sum(1))
         if self.keep_features:
@@ -75,27 +78,29 @@ class ImageSums:
         sums = self.sums[index]
         f_image = output_values(self.logits[0], self.target, output)
         f_references = output_values(self.reference_logits, self.target, output)
-        single = torch.stack(sums.heatmaps)
+        every = torch.stack(sums.heatmaps)
+        single, prefix = sums.layout.on_grid(every), sums.layout.of_prefix(every)
         count = len(single)
         heatmap = single.mean(0)
         deviation = ((single - heatmap) ** 2).sum(0)
         error = (deviation / (count * (count - 1))).sqrt() if count > 1 else torch.full_like(heatmap, torch.nan)
-        total = heatmap.sum()
+        total = heatmap.sum() if prefix is None else heatmap.sum() + prefix.mean()
         expected = f_references.mean()
         gap = total - (f_image - expected)
         check_gap(name, gap, f_image, f_references)
         return LayerExplanation(
             heatmap=heatmap[None],
             standard_error=error[None],
-            own=None if sums.own is None else sums.own[None] / count,
-            reference=None if sums.reference is None else sums.reference[None] / count,
+            own=None if sums.own is None else sums.layout.on_grid(sums.own)[None] / count,
+            reference=None if sums.reference is None else sums.layout.on_grid(sums.reference)[None] / count,
             total=total[None],
             gap=gap[None],
             expected=expected[None],
-            features=None if sums.features is None else sums.features[None] / count,
+            features=None if sums.features is None else sums.layout.own(sums.features[None]) / count,
             segments=segments,
             change=change,
             by_reference=single[None] if keep_references else None,
+            prefix=None if prefix is None else prefix.mean()[None],
         )
 
 

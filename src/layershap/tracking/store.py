@@ -88,7 +88,8 @@ def serve_ui(port: int) -> None:
         print(f"MLFLOW_TRACKING_URI names a server, which has its own UI: {address()}")
         return
     print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    # by the environment: a command line is seen by others
-    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    # by the environment: a command line is seen by others; MLflow's jobs judge language models and take ten processes
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {**quiet, **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     arguments = ["--host", "127.0.0.1", "--port", str(port)]
     subprocess.run([sys.executable, "-m", "mlflow", "ui", *arguments], check=False, env=environment)
