@@ -40,6 +40,8 @@ ui: env  ## open the MLflow UI on 127.0.0.1:5000
 test: env  ## the quick tests, offline
 	pytest -m "not slow"
 
+# two at a time with two threads each would wait for one another
+test-all: export OMP_NUM_THREADS := 1
 test-all: env  ## all tests, with real pipelines, two files at a time
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

@@ -14,6 +14,14 @@ from layershap.explain import explain_layers, rules, sums
 from nets import data, small_chain
 
 
+@pytest.fixture(autouse=True)
+def _two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("pool", [nn.MaxPool2d, lambda size: nn.MaxPool2d(3, size, 1)])
