@@ -189,10 +189,10 @@ def test_images_are_compared_by_their_pixels_whatever_their_names():
 
 def test_many_images_that_differ_take_no_time():
     """D9."""
-    started = time.perf_counter()
+    started = time.process_time()
     assert mcnemar(10_100, 9_900) == pytest.approx(binom.sf(10_099, 20_000, 0.5), rel=1e-9)
     assert 0 <= power(100_000, 20_000, 0.04, 0.02, 0.05) <= 1
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_power_is_the_sum_over_what_fails():

@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import time
 
 import pytest
 
-from project import Project
+from project import Project, processor_seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -74,10 +73,10 @@ def test_the_champion_is_there_with_its_verdict(clone):
 
 
 def test_then_there_is_nothing_to_do(clone):
-    started = time.perf_counter()
+    before = processor_seconds()
     done = clone.run("dvc", "repro")
     assert "Running stage" not in done.stdout
-    assert time.perf_counter() - started < 3
+    assert processor_seconds() - before < 3
     assert not clone.run("git", "status", "--porcelain").stdout
 
 
