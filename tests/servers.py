@@ -33,6 +33,8 @@ def serving(project, *command, path="/health", seconds=240, **environment):
             except OSError:
                 time.sleep(0.5)
                 assert process.poll() is None, (project.root / "server.log").read_text()
+        else:
+            raise AssertionError((project.root / "server.log").read_text())
         yield address
     finally:
         os.killpg(process.pid, 15)

@@ -1,5 +1,6 @@
 import copy
 import pickle
+import urllib.request
 
 import pytest
 import torch
@@ -116,6 +117,7 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of its first use for all that follow
     with pytest.raises(InputError, match=r"vgg19.*could not be downloaded.*set model\.weights to its path"):
         build_backbone("vgg19", "imagenet")
 
