@@ -92,7 +92,7 @@ def repro(settings: tuple[str, ...], others: tuple[str, ...]) -> None:
         click.echo(mended, err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]
     options = [option for setting in given for option in ("-S", setting)]
-    command = ["dvc", *(("exp", "run") if given else ("repro",)), *options, *others]
+    command = [*(["dvc", "exp", "run", *options] if given else ["dvc", "repro"]), *others]
     # the stages' commands are found also where the environment was not activated
     here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": here}
