@@ -74,9 +74,10 @@ def plain_logits(model: Chain, tensor: Tensor, names: Sequence[str]) -> Tensor:
             )
         if name in names:
             try:
-                Layout.of(found[:count], *tensor.shape[-2:])
-                assert len(found) == count
-            except (ValueError, AssertionError):
+                if len(found) != count:
+                    raise ValueError("the first axis is not that of the images")
+                Layout.of(found, *tensor.shape[-2:])
+            except ValueError:
                 raise ValueError(
                     f"layer {name!r} gives {list(found.shape)}, not maps [{count}, channels, height, width] nor tokens "
                     f"[{count}, tokens, channels] of a grid: put it into the head, or leave it out by layers=[...]"
