@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from layershap.chain.layouts import Layout
 from layershap.explain import Chain, explain_layers
-from layershap.explain.layouts import Layout
 from layershap.explain.shap_engine import explain_layers_with_shap
 from nets import Hook, data
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from layershap.chain.whole import cut
+
 
 class Chain(nn.Module):
     """Feature layers one after the other, then the head: `head(layer_n(...layer_1(images)))`.
@@ -23,6 +25,23 @@ class Chain(nn.Module):
         self.names = tuple(names)
         self.layers = nn.ModuleList(module for _, module in layers)
         self.head = head
+
+    @classmethod
+    def of(cls, model: nn.Module, example: Tensor | None = None, layers: str | Sequence[str] | None = None) -> "Chain":
+        """Return a classifier as a chain: cut at points through which all data passes, so that every sum is exact.
+
+        A layer is a block, or a convolution, pool or the like with the activation and norm that follow it; it has the
+        name of the module that computes it, and maps or tokens of a grid as features. Pooling to one place and what
+        follows it is the head. The chain shares the model's modules and weights, and is in eval mode; what a layer
+        does besides calling whole modules is kept as it is in eval mode.
+
+        `example`: images [N, 3, H, W] (default: zeros of the size that the model's configuration names, or 224); the
+        chain is made for their size. `layers`: names, or patterns such as 'blocks.*', of the layers wanted; the
+        others belong to the next one that is, or to the head (default: all). Raises CannotBeCutError (a ValueError),
+        which says why, and ValueError for names that fit no layer.
+        """
+        pieces, head = cut(model, example, layers)
+        return cls(pieces, head).eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, classes] of images [N, 3, H, W]."""

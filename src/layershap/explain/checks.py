@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from layershap.chain import Chain
-from layershap.explain.layouts import Layout
+from layershap.chain.layouts import Layout
 
 
 class InexactSumError(ArithmeticError):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from layershap.chain import Chain
+from layershap.chain.layouts import Layout
 from layershap.explain.checks import check_arguments, check_followed, plain_logits
 from layershap.explain.frozen_copy import frozen_copy
 from layershap.explain.full_precision import full_precision
-from layershap.explain.layouts import Layout
 from layershap.explain.outputs import Output, choose_targets
 from layershap.explain.paths import Explained, Lines, Point, batches, follow_image_path, follow_layer_path
 from layershap.explain.result import LayerExplanation

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from layershap.chain import Chain
+from layershap.chain.layouts import Layout
 from layershap.explain.frozen_copy import frozen_copy
 from layershap.explain.full_precision import full_precision
-from layershap.explain.layouts import Layout
 from layershap.explain.outputs import Output, choose_targets, output_values
 from layershap.explain.result import LayerExplanation
 

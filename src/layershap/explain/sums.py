@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from layershap.chain.layouts import Layout
 from layershap.explain.checks import check_gap
-from layershap.explain.layouts import Layout
 from layershap.explain.outputs import Output, output_values
 from layershap.explain.paths import Followed, Lines
 from layershap.explain.result import LayerExplanation

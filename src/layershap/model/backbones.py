@@ -1,7 +1,10 @@
-"""Backbones as lists of feature layers. Batch norm is folded into the convolution before it: the same function
-(weights are frozen or fine-tuned from there), twice as fast on a CPU."""
+"""Backbones: the feature layers of known networks, by the names that the pipeline gives them.
 
-from collections.abc import Callable
+Batch norm is folded into the convolution before it: the same function (weights are frozen or fine-tuned from there),
+twice as fast on a CPU.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from layershap.chain import Chain
 from layershap.torchvision_guard import torchvision
 from layershap.workspace.errors import InputError, SettingsError
 
@@ -57,51 +61,39 @@ def efficientnet_lite0(weights: str) -> Backbone:
             raise InputError(f"model.weights: {path} is not a state dict of EfficientNet-Lite0")
         network.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
     fold_batch_norm(network)
-    blocks: list[nn.Module] = [block for stage in network.blocks for block in stage]
-    layers: Layers = [("stem", nn.Sequential(network.conv_stem, network.bn1))]
-    layers += [(f"block{number}", block) for number, block in enumerate(blocks, 1)]
-    layers.append(("head_conv", nn.Sequential(network.conv_head, network.bn2)))
-    return Backbone(layers, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    names = ["stem", *(f"block{number}" for number in range(1, 17)), "head_conv"]
+    return Backbone(_layers(network, names), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def vgg(name: str) -> Callable[[str], Backbone]:
     """VGG (Simonyan, Zisserman 2014) as in the paper: a convolution with its ReLU is one layer, a pool another."""
 
     def build(weights: str) -> Backbone:
-        modules = list(_torchvision(name, weights).features)
-        layers: Layers = []
+        network = _torchvision(name, weights)
+        names: list[str] = []
         block, place = 1, 1
-        for index, module in enumerate(modules):
+        for module in network.features:
             if isinstance(module, nn.Conv2d):
-                layers.append((f"block{block}_conv{place}", nn.Sequential(module, modules[index + 1])))
+                names.append(f"block{block}_conv{place}")
                 place += 1
             elif isinstance(module, nn.MaxPool2d):
-                layers.append((f"block{block}_pool", module))
+                names.append(f"block{block}_pool")
                 block, place = block + 1, 1
-        return Backbone(layers, IMAGENET_MEAN, IMAGENET_STD)
+        return Backbone(_layers(network, names), IMAGENET_MEAN, IMAGENET_STD)
 
     return build
 
 
 def resnet18(weights: str) -> Backbone:
     """ResNet-18 (He et al. 2015): stem, pool, eight residual blocks."""
-    network = _torchvision("resnet18", weights)
-    layers: Layers = [
-        ("stem", nn.Sequential(network.conv1, network.bn1, network.relu)),
-        ("pool", network.maxpool),
-    ]
-    for stage in range(1, 5):
-        layers += [
-            (f"stage{stage}_block{n}", block) for n, block in enumerate(network.get_submodule(f"layer{stage}"), 1)
-        ]
-    return Backbone(layers, IMAGENET_MEAN, IMAGENET_STD)
+    names = ["stem", "pool", *(f"stage{stage}_block{number}" for stage in range(1, 5) for number in (1, 2))]
+    return Backbone(_layers(_torchvision("resnet18", weights), names), IMAGENET_MEAN, IMAGENET_STD)
 
 
 def mobilenet_v2(weights: str) -> Backbone:
     """MobileNetV2 (Sandler et al. 2018): stem, 17 inverted residual blocks, last convolution."""
-    modules = list(_torchvision("mobilenet_v2", weights).features)
-    names = ["stem", *(f"block{n}" for n in range(1, len(modules) - 1)), "head_conv"]
-    return Backbone(list(zip(names, modules, strict=True)), IMAGENET_MEAN, IMAGENET_STD)
+    names = ["stem", *(f"block{number}" for number in range(1, 18)), "head_conv"]
+    return Backbone(_layers(_torchvision("mobilenet_v2", weights), names), IMAGENET_MEAN, IMAGENET_STD)
 
 
 BUILDERS: dict[str, Callable[[str], Backbone]] = {
@@ -111,6 +103,11 @@ BUILDERS: dict[str, Callable[[str], Backbone]] = {
     "resnet18": resnet18,
     "mobilenet_v2": mobilenet_v2,
 }
+
+
+def _layers(network: nn.Module, names: Sequence[str]) -> Layers:
+    """Cut `network` and give its layers the names that runs, pictures and the paper know them by."""
+    return list(zip(names, Chain.of(network).layers, strict=True))
 
 
 def _torchvision(name: str, weights: str) -> Any:
