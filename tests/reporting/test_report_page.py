@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from conftest import REPOSITORY
-from layershap.reporting import canvas, decisions, figures, report
+from layershap.plots import canvas, sheets
+from layershap.plots.panel import Panel
+from layershap.reporting import decisions, figures, report
 from layershap.workspace import paths
 from layershap.workspace.params import load_params
 
@@ -55,10 +57,12 @@ def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, 
     pd.DataFrame(rows).to_csv(root / paths.LAYERS_TABLE, index=False)
     (root / paths.CONTACT_SHEETS).mkdir(parents=True)
     sheet = canvas.encode(
-        figures.contact_sheet(
+        sheets.contact_sheet(
             rng.random((64, 64, 3)),
-            [rng.normal(size=(size, size)) for size in np.repeat([64, 32, 16, 8, 4, 2], 3)],
-            [f"{layer} block{layer}" for layer in layers],
+            [
+                Panel(f"{layer} block{layer}", rng.normal(size=(size, size)))
+                for layer, size in zip(layers, np.repeat([64, 32, 16, 8, 4, 2], 3), strict=True)
+            ],
             f"{names[0]}: {classes[0]}, rightly taken for {classes[0]} (90% sure)\nlogit: 1.000 = 0.300 + 0.700",
             "logit of the predicted class",
         )

@@ -1,15 +1,16 @@
 """What a layer's heatmap says in numbers: for each explained image, and as means over images."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from layershap.reporting.contact_sheet import Explained
+if TYPE_CHECKING:
+    from layershap.reporting.contact_sheet import Explained
 
 MEANS = ("positive", "negative", "error_share")
 
 
-def layer_numbers(image: str, explained: Explained) -> list[dict[str, Any]]:
+def layer_numbers(image: str, explained: "Explained") -> list[dict[str, Any]]:
     """Return a row per layer of one image: sums over the heatmap, what they must add up to, the size of its error.
 
     `explained`: by number and name of the layer.

@@ -12,7 +12,8 @@ from PIL import Image
 
 from layershap import __version__
 from layershap.data.origins import ORIGINS
-from layershap.reporting import canvas, decisions
+from layershap.plots import canvas
+from layershap.reporting import decisions
 from layershap.reporting.layer_numbers import layer_means
 from layershap.workspace import paths
 from layershap.workspace.files import read_json

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from layershap.data.images import RefusedImageError, read_image
 from layershap.model.runtime import prepare
+from layershap.plots import canvas
 from layershap.progress import progress_bar
 from layershap.reporting import figures
 from layershap.reporting.contact_sheet import explained_sheet
@@ -57,7 +58,7 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
             f"mean of {len(predictor.references)} references",
         )
         sheet = explained_sheet(figures.picture(image[0]), explained, heading, compared, units)
-        figures.save(sheet, folder / f"{name}.png")
+        canvas.save(sheet, folder / f"{name}.png")
         console.print(table)
         console.print(f"{folder / name}.png")
     if unread:

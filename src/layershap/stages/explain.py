@@ -10,11 +10,13 @@ import torch
 from layershap.data.features import batches, load_batch
 from layershap.data.tables import Dataset, natural, read_table, write_table
 from layershap.explain import Chain, blurred_reference, choose_references, explain_layers, mean_reference
+from layershap.explain.explanations import panels
 from layershap.explain.shap_engine import explain_layers_with_shap
 from layershap.model.classifier import Description, load_classifier, numbered
 from layershap.model.runtime import prepare
+from layershap.plots import canvas, sheets, words
 from layershap.progress import progress_bar, warnings_above_the_bar
-from layershap.reporting import figures, words
+from layershap.reporting import figures
 from layershap.reporting.contact_sheet import Explained, explained_sheet
 from layershap.reporting.layer_numbers import layer_numbers
 from layershap.workspace import paths
@@ -51,7 +53,7 @@ def run() -> None:
             )
         numbers = [row["layer"] for row in found]
         curve = figures.layers_curve(curves, numbers, figures.unit(settings.output, description.classes))
-        figures.save(curve, partial / "layers.png")
+        canvas.save(curve, partial / "layers.png")
         write_table(partial / "references.csv", dataset.images.iloc[used][["path", "label"]])
     layers = pd.DataFrame(rows)
     write_table(paths.LAYERS_TABLE, layers)
@@ -128,12 +130,11 @@ def write_pictures(
     units = figures.unit(settings.output, description.classes)
     arrays: dict[str, np.ndarray] = {}
     for (number, layer), found in explained.items():
-        heatmap, error = found.heatmap[0].numpy(), found.standard_error[0].numpy()
-        title = f"{number} {layer}"
-        picture = figures.layer_picture(shown, heatmap, error, f"{name}, layer {title}", units)
-        figures.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
-        arrays[f"{number:02d}_{layer}_heatmap"] = heatmap
-        arrays[f"{number:02d}_{layer}_standard_error"] = error
+        (panel,) = panels([found], [f"{number} {layer}"])
+        picture = sheets.layer_picture(shown, panel, f"{name}, layer {panel.title}", units)
+        canvas.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
+        arrays[f"{number:02d}_{layer}_heatmap"] = found.heatmap[0].numpy()
+        arrays[f"{number:02d}_{layer}_standard_error"] = found.standard_error[0].numpy()
         if found.own is not None and found.reference is not None:
             arrays[f"{number:02d}_{layer}_own"] = found.own[0].numpy()
             arrays[f"{number:02d}_{layer}_reference"] = found.reference[0].numpy()
@@ -150,5 +151,5 @@ def write_pictures(
     title = f"{name}: {judged} ({sure:.0%} sure){words.note(named)}"
     for target, grouped in ((paths.CONTACT_SHEETS, False), (paths.PLATES, True)):
         sheet = explained_sheet(shown, explained, title, compared, units, grouped)
-        figures.save(sheet, folder / target.name / f"{name}.png")
+        canvas.save(sheet, folder / target.name / f"{name}.png")
     np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]

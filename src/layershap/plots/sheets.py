@@ -1,0 +1,136 @@
+"""Pictures of heatmaps: all layers of an image on one sheet, and one layer with its error."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from layershap.plots import words
+from layershap.plots.canvas import Picture, blank, style
+from layershap.plots.panel import Panel
+
+SIGNED = "RdBu_r"
+
+
+def signed_limit(values: np.ndarray) -> float:
+    """Return the half range of a signed colour scale: the 99.5th percentile of |value|, at least a tiny one."""
+    return max(float(np.quantile(np.abs(values), 0.995)), 1e-12)
+
+
+def density(heatmap: np.ndarray) -> np.ndarray:
+    """Return SHAP values per 1 % of the image's area, so that maps of any resolution compare."""
+    return heatmap * heatmap.size / 100.0
+
+
+def sums_line(unit: str, expected: float, total: float, compared: str) -> str:
+    """Return the line of a heading that says what every map sums to; `compared`: what the references are."""
+    return f"{unit}: {total + expected:.3f} = {expected:.3f} ({compared}) {total:+.3f} (sum of every map)"
+
+
+@style()
+def contact_sheet(
+    image: np.ndarray, panels: Sequence[Panel], heading: str, unit: str, *, input_title: str = "1 input"
+) -> Figure:
+    """Draw the input [H, W, 3] in 0..1 and all heatmaps in order.
+
+    One colour scale for all, in multiples of each layer's limit, which stands in its title: low layers hold values a
+    hundred times those of high ones that cancel, so that on one absolute scale most maps would be blank.
+    """
+    count = len(panels) + 1
+    columns = min(7, count)
+    rows = -(-count // columns)
+    titles = [_title(panel, 1.7) for panel in panels]
+    row_height = 2.0 + max(words.height(title, 9) for title in titles)
+    figure, heading = _headed(1.75 * columns + 1.1, row_height * rows + 0.95, heading)
+    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    axes[0].imshow(image)
+    axes[0].set_title(f"{input_title}\n", fontsize=9)
+    for axis, panel, title in zip(axes[1:], panels, titles, strict=False):
+        shown, limit = _scaled(axis, panel)
+        axis.set_title(f"{title}\n{panel.heatmap.shape[0]} x {panel.heatmap.shape[1]}, ±{limit:.2g}", fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    _scale(figure, shown, list(axes), unit, row_height * rows)
+    figure.suptitle(heading, fontsize=11)
+    return figure
+
+
+@style()
+def plate(
+    image: np.ndarray, panels: Sequence[Panel], heading: str, unit: str, *, input_title: str = "1 input"
+) -> Figure:
+    """Draw the input and the heatmaps in groups, as the plates of Banerjee and Chu (2022): a row per resolution, with
+    the input at its head; scales as on the contact sheet."""
+    titles = [_title(panel, 2.05) for panel in panels]
+    shapes = list(dict.fromkeys(panel.heatmap.shape for panel in panels))
+    groups = [[pair for pair in zip(panels, titles, strict=True) if pair[0].heatmap.shape == shape] for shape in shapes]
+    columns = 1 + max(len(group) for group in groups)
+    row_height = 2.3 + max(words.height(title, 9) for title in titles)
+    figure, heading = _headed(2.1 * columns + 1.1, row_height * len(groups) + 0.95, heading)
+    axes = np.atleast_2d(figure.subplots(len(groups), columns))
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for row, group in zip(axes, groups, strict=True):
+        height, width = group[0][0].heatmap.shape
+        row[0].imshow(image)
+        row[0].set_title(f"{input_title}\nlayers of {height} x {width}", fontsize=9)
+        for axis, (panel, title) in zip(row[1:], group, strict=False):
+            shown, limit = _scaled(axis, panel)
+            axis.set_title(f"{title}\n±{limit:.2g}", fontsize=9)
+    _scale(figure, shown, list(axes.ravel()), unit, row_height * len(groups))
+    figure.suptitle(heading, fontsize=11)
+    return figure
+
+
+@style()
+def layer_picture(image: np.ndarray, panel: Panel, heading: str, unit: str) -> Figure:
+    """Draw the input, one layer's heatmap and its standard error over the references, with the layer's own scale."""
+    figure, heading = _headed(9.0, 3.3, f"{heading}\n{unit} per 1 % of the image's area", 10)
+    axes = figure.subplots(1, 3)
+    maps = density(panel.heatmap)
+    limit = signed_limit(maps)
+    axes[0].imshow(image)
+    axes[0].set_title("input", fontsize=9)
+    shown = axes[1].imshow(maps, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+    axes[1].set_title("SHAP values, summed over maps", fontsize=9)
+    figure.colorbar(shown, ax=axes[1], shrink=0.8, extend="both")
+    if panel.error is not None and np.isfinite(panel.error).all():
+        errors = density(panel.error)
+        limit = max(float(errors.max()), 1e-12)
+        shown = axes[2].imshow(errors, cmap="viridis", vmin=0, vmax=limit, interpolation="nearest")
+        axes[2].set_title("standard error over references", fontsize=9)
+        figure.colorbar(shown, ax=axes[2], shrink=0.8)
+    else:
+        axes[2].text(0.5, 0.5, "one reference:\nno standard error", ha="center", va="center", fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.suptitle(heading, fontsize=10)
+    return figure
+
+
+def _title(panel: Panel, width: float) -> str:
+    """Return the lines above a heatmap but the last, none wider than `width` inches."""
+    return words.wrapped(words.spelled(panel.title), width, 9)
+
+
+def _scaled(axis: Axes, panel: Panel) -> tuple[Any, float]:
+    """Draw a heatmap in multiples of its limit; return what a colour bar needs, and the limit."""
+    values = density(panel.heatmap)
+    limit = signed_limit(values)
+    return axis.imshow(values / limit, cmap=SIGNED, vmin=-1, vmax=1, interpolation="nearest"), limit
+
+
+def _headed(width: float, height: float, heading: str, size: float = 11) -> tuple[Picture, str]:
+    """Return a figure with room for a heading of two lines and what it takes beyond them, and the wrapped heading."""
+    note = words.note([heading]) if words.NOTE not in heading else ""
+    heading = words.wrapped(words.spelled(heading) + note, width - 0.2, size)
+    more = max(words.height(heading, size) - words.height("\n", size), 0.0)
+    return blank(width, height + more, layout="constrained"), heading
+
+
+def _scale(figure: Figure, shown: Any, axes: list[Axes], unit: str, height: float) -> None:
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8, aspect=30, extend="both")
+    text = f"SHAP value in multiples of the layer's limit ± in its title\n({unit} per 1 % of the image's area)"
+    bar.set_label(words.wrapped(words.spelled(text), max(height, 1.8), 9), fontsize=9)
