@@ -90,6 +90,15 @@ def test_titles_and_unit_are_those_that_are_given(found, image):
     assert any(text.startswith("margin of the explained class: ") for text, _ in drawn(found.plot(image)))
 
 
+def test_pale_is_a_choice_and_needs_an_error(found, image):
+    def words(figure):
+        return [text for text, _ in drawn(figure) if "pale" in text]
+
+    assert words(found.plot(image)) and not words(found.plot(image, pale=False))
+    images, references = data()
+    assert not words(explain_layers(small_chain(), images, references[:1]).plot(image))
+
+
 def test_what_does_not_fit_is_refused(found, image):
     with pytest.raises(ValueError, match=r"image must be .*not \[2, 8, 8\]"):
         found.plot(image[:2])

@@ -118,6 +118,15 @@ def test_no_mistakes_are_a_sentence_not_a_picture(tmp_path, monkeypatch):
     assert 'alt="mistakes"' not in found
 
 
+@pytest.mark.parametrize(("setting", "said"), [({}, True), ({"pale": False}, False), ({"reference": "blur"}, False)])
+def test_the_page_says_what_pale_means_where_something_is(tmp_path, monkeypatch, setting, said):
+    written(tmp_path, ["a", "b"], 2)
+    monkeypatch.chdir(tmp_path)
+    params = load_params()
+    params = params.model_copy(update={"explain": params.explain.model_copy(update=setting)})
+    assert ("Pale: within twice" in report.render("report.html.j2", report.facts(params))) == said
+
+
 def test_mistakes_are_a_picture(tmp_path, monkeypatch):
     found = page(tmp_path, monkeypatch, ["a", "b"], 2)
     assert "No mistakes" not in found

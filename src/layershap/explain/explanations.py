@@ -25,6 +25,7 @@ class Explanations(dict[str, LayerExplanation]):
         *,
         index: int = 0,
         titles: Sequence[str] | None = None,
+        pale: bool = True,
         unit: str | None = None,
     ) -> "Figure":
         """Draw an image and its heatmaps of all layers; a notebook shows the figure, `savefig` writes it.
@@ -32,7 +33,8 @@ class Explanations(dict[str, LayerExplanation]):
         image: [3, H, W] or [H, W, 3], one colour or three, or the batch [N, 3, H, W] that was explained; a tensor or
         an array. Floats in 0..1 and bytes are shown as they are; others, a normalised image for example, are scaled
         to 0..1 by their own range. `index`: which of the N explained images it is. `titles`: one for each layer
-        (default: their names). `unit`: of the explained output, for the heading and the colour bar.
+        (default: their names). `pale`: draw pale what is within twice its standard error, so that what stands out is
+        beyond it. `unit`: of the explained output, for the heading and the colour bar.
         Every heatmap has its own limit ±, in its title. Raises ImportError without matplotlib, ValueError for an
         image of another shape or a wrong number of titles, IndexError for an index that is none.
         """
@@ -50,7 +52,7 @@ class Explanations(dict[str, LayerExplanation]):
         unit = f"{self.output} of the explained class" if unit is None else unit
         expected, total = float(first.expected[index]), float(first.total[index])
         heading = sheets.sums_line(unit, expected, total, "mean of the references")
-        return sheets.contact_sheet(drawable(image, index), shown, heading, unit, input_title="input")
+        return sheets.contact_sheet(drawable(image, index), shown, heading, unit, pale=pale, input_title="input")
 
 
 def panels(layers: Iterable[LayerExplanation], titles: Iterable[str], index: int = 0) -> list[Panel]:

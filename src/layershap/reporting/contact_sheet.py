@@ -13,15 +13,22 @@ Explained = Mapping[tuple[int, str], LayerExplanation]  # by number and name of 
 
 
 def explained_sheet(
-    image: np.ndarray, explained: Explained, decision: str, compared: str, unit: str, grouped: bool = False
+    image: np.ndarray,
+    explained: Explained,
+    decision: str,
+    compared: str,
+    unit: str,
+    *,
+    grouped: bool = False,
+    pale: bool = True,
 ) -> Figure:
     """Draw `image` [H, W, 3] in 0..1 and the heatmaps of its layers.
 
     `decision`: the image and what it was taken for. `compared`: what the references are. `unit`: of the values.
-    `grouped`: larger, with a row for each resolution.
+    `grouped`: larger, with a row for each resolution. `pale`: draw pale what is within twice its standard error.
     """
     first = next(iter(explained.values()))
     heading = f"{decision}\n{sheets.sums_line(unit, float(first.expected[0]), float(first.total[0]), compared)}"
     draw = sheets.plate if grouped else sheets.contact_sheet
     titles = [f"{number} {name}" for number, name in explained]
-    return draw(image, panels(explained.values(), titles), heading, unit)
+    return draw(image, panels(explained.values(), titles), heading, unit, pale=pale)

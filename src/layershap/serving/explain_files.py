@@ -57,7 +57,7 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
             f"{name}: {decision.label} ({sure:.0%} sure)",
             f"mean of {len(predictor.references)} references",
         )
-        sheet = explained_sheet(figures.picture(image[0]), explained, heading, compared, units)
+        sheet = explained_sheet(figures.picture(image[0]), explained, heading, compared, units, pale=settings.pale)
         canvas.save(sheet, folder / f"{name}.png")
         console.print(table)
         console.print(f"{folder / name}.png")

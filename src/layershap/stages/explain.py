@@ -131,7 +131,7 @@ def write_pictures(
     arrays: dict[str, np.ndarray] = {}
     for (number, layer), found in explained.items():
         (panel,) = panels([found], [f"{number} {layer}"])
-        picture = sheets.layer_picture(shown, panel, f"{name}, layer {panel.title}", units)
+        picture = sheets.layer_picture(shown, panel, f"{name}, layer {panel.title}", units, pale=settings.pale)
         canvas.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
         arrays[f"{number:02d}_{layer}_heatmap"] = found.heatmap[0].numpy()
         arrays[f"{number:02d}_{layer}_standard_error"] = found.standard_error[0].numpy()
@@ -150,6 +150,6 @@ def write_pictures(
     named = description.classes if len(description.classes) == 2 else [decision["label"], decision["predicted"]]
     title = f"{name}: {judged} ({sure:.0%} sure){words.note(named)}"
     for target, grouped in ((paths.CONTACT_SHEETS, False), (paths.PLATES, True)):
-        sheet = explained_sheet(shown, explained, title, compared, units, grouped)
+        sheet = explained_sheet(shown, explained, title, compared, units, grouped=grouped, pale=settings.pale)
         canvas.save(sheet, folder / target.name / f"{name}.png")
     np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]
