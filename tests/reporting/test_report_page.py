@@ -25,6 +25,7 @@ def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, 
     """Write into `root` what the stages before the report leave there."""
     rng = np.random.default_rng(0)
     count = len(classes)
+    root.mkdir(exist_ok=True)
     shutil.copy(REPOSITORY / "params.yaml", root)
     facts = {
         paths.DATA_METRICS: {"images": 100 * count, "refused": 0},
@@ -51,7 +52,7 @@ def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, 
     names = list(
         paths.picture_names(f"{classes[k * count // images]}/image_{k:04d}.jpg" for k in range(images)).values()
     )
-    row: dict = {"positive": 1.0, "negative": -1.0, "gap": 1e-6, "error_share": 0.1, "segments": 4}
+    row: dict = {"positive": 1.0, "negative": -1.0, "prefix": 0.0, "gap": 1e-6, "error_share": 0.1, "segments": 4}
     layers = range(2, LAYERS + 2)
     rows = [{"image": name, "layer": layer, "name": f"block{layer}", **row} for name in names for layer in layers]
     pd.DataFrame(rows).to_csv(root / paths.LAYERS_TABLE, index=False)
@@ -125,6 +126,20 @@ def test_the_page_says_what_pale_means_where_something_is(tmp_path, monkeypatch,
     params = load_params()
     params = params.model_copy(update={"explain": params.explain.model_copy(update=setting)})
     assert ("Pale: within twice" in report.render("report.html.j2", report.facts(params))) == said
+
+
+def test_the_table_of_layers_has_the_prefix_where_there_is_one(tmp_path, monkeypatch):
+    assert "prefix" not in page(tmp_path / "none", monkeypatch, ["a", "b"], 2).lower()
+    written(tmp_path / "some", ["a", "b"], 2)
+    monkeypatch.chdir(tmp_path / "some")
+    table = pd.read_csv(paths.LAYERS_TABLE)
+    table.loc[table["layer"] == LAYERS, "prefix"] = -0.4321
+    table.to_csv(paths.LAYERS_TABLE, index=False)
+    found = report.render("report.html.j2", report.facts(load_params()))
+    rows = re.findall(r"<tr><td>(\d+)</td><td>block.*?</tr>", found, flags=re.S)
+    assert len(rows) == LAYERS
+    assert found.count("<th>prefix</th>") == found.count("<td>-0.43</td>") == 1
+    assert found.count("<td>0.00</td>") == LAYERS - 1
 
 
 def test_mistakes_are_a_picture(tmp_path, monkeypatch):

@@ -35,8 +35,9 @@ class Explanations(dict[str, LayerExplanation]):
         to 0..1 by their own range. `index`: which of the N explained images it is. `titles`: one for each layer
         (default: their names). `pale`: draw pale what is within twice its standard error, so that what stands out is
         beyond it. `unit`: of the explained output, for the heading and the colour bar.
-        Every heatmap has its own limit ±, in its title. Raises ImportError without matplotlib, ValueError for an
-        image of another shape or a wrong number of titles, IndexError for an index that is none.
+        Every heatmap has its own limit ±, in its title, and where a layer has tokens before its grid, their sum.
+        Raises ImportError without matplotlib, ValueError for an image of another shape or a wrong number of titles,
+        IndexError for an index that is none.
         """
         try:
             from layershap.plots import sheets
@@ -51,14 +52,19 @@ class Explanations(dict[str, LayerExplanation]):
         shown = panels(self.values(), titles, index)
         unit = f"{self.output} of the explained class" if unit is None else unit
         expected, total = float(first.expected[index]), float(first.total[index])
-        heading = sheets.sums_line(unit, expected, total, "mean of the references")
+        heading = sheets.sums_line(unit, expected, total, "mean of the references", shown)
         return sheets.contact_sheet(drawable(image, index), shown, heading, unit, pale=pale, input_title="input")
 
 
 def panels(layers: Iterable[LayerExplanation], titles: Iterable[str], index: int = 0) -> list[Panel]:
     """Return what a picture shows of each layer for image `index` of those explained."""
     return [
-        Panel(title, _array(layer.heatmap[index]), _array(layer.standard_error[index]))
+        Panel(
+            title,
+            _array(layer.heatmap[index]),
+            _array(layer.standard_error[index]),
+            None if layer.prefix is None else float(layer.prefix[index]),
+        )
         for layer, title in zip(layers, titles, strict=True)
     ]
 

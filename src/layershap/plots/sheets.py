@@ -21,8 +21,9 @@ PALE_WORDS = "pale: within twice its standard error"
 
 
 def signed_limit(values: np.ndarray) -> float:
-    """Return the half range of a signed colour scale: the 99.5th percentile of |value|, at least a tiny one."""
-    return max(float(np.quantile(np.abs(values), 0.995)), 1e-12)
+    """Return the half range of a signed colour scale: the 99.5th percentile of |value|; 1 where all are 0."""
+    sizes = np.abs(values)
+    return float(np.quantile(sizes, 0.995)) or float(sizes.max()) or 1.0
 
 
 def density(heatmap: np.ndarray) -> np.ndarray:
@@ -37,9 +38,15 @@ def strength(panel: Panel, pale: bool = True) -> np.ndarray | None:
     return np.where(np.abs(panel.heatmap) < 2 * panel.error, PALE, 1.0)
 
 
-def sums_line(unit: str, expected: float, total: float, compared: str) -> str:
+def sums_line(unit: str, expected: float, total: float, compared: str, panels: Sequence[Panel]) -> str:
     """Return the line of a heading that says what every map sums to; `compared`: what the references are."""
-    return f"{unit}: {total + expected:.3f} = {expected:.3f} ({compared}) {total:+.3f} (sum of every map)"
+    summed = "sum of every map" if all(panel.prefix is None for panel in panels) else "every map with its prefix tokens"
+    return f"{unit}: {total + expected:.3f} = {expected:.3f} ({compared}) {total:+.3f} ({summed})"
+
+
+def prefix_words(panel: Panel) -> str:
+    """Return what the tokens before the grid sum to, in words; nothing where there are none."""
+    return "" if panel.prefix is None else f"prefix tokens {panel.prefix:+.2g}"
 
 
 @style()
@@ -68,7 +75,7 @@ def contact_sheet(
     axes[0].set_title(f"{input_title}\n", fontsize=9)
     for axis, panel, title in zip(axes[1:], panels, titles, strict=False):
         shown, limit = _scaled(axis, panel, pale)
-        axis.set_title(f"{title}\n{panel.heatmap.shape[0]} x {panel.heatmap.shape[1]}, ±{limit:.2g}", fontsize=9)
+        axis.set_title(f"{title}\n{panel.heatmap.shape[0]} x {panel.heatmap.shape[1]}, {limit}", fontsize=9)
     for axis in axes:
         _frame(axis)
     _scale(figure, shown, list(axes), unit, row_height * rows, _any_pale(panels, pale))
@@ -101,7 +108,7 @@ def plate(
         row[0].set_title(f"{input_title}\nlayers of {height} x {width}", fontsize=9)
         for axis, (panel, title) in zip(row[1:], group, strict=False):
             shown, limit = _scaled(axis, panel, pale)
-            axis.set_title(f"{title}\n±{limit:.2g}", fontsize=9)
+            axis.set_title(f"{title}\n{limit}", fontsize=9)
     for axis in axes.ravel():
         _frame(axis)
     _scale(figure, shown, list(axes.ravel()), unit, row_height * len(groups), _any_pale(panels, pale))
@@ -114,6 +121,7 @@ def layer_picture(image: np.ndarray, panel: Panel, heading: str, unit: str, *, p
     """Draw the input, one layer's heatmap and its standard error over the references, with the layer's own scale."""
     alpha = strength(panel, pale)
     units = f"{unit} per 1 % of the image's area" + ("" if alpha is None else f"; {PALE_WORDS}")
+    heading = "; ".join(part for part in (heading, prefix_words(panel)) if part)
     figure, heading = _headed(9.0, 3.3, f"{heading}\n{units}", 10)
     axes = figure.subplots(1, 3)
     maps = density(panel.heatmap)
@@ -125,7 +133,7 @@ def layer_picture(image: np.ndarray, panel: Panel, heading: str, unit: str, *, p
     figure.colorbar(shown, ax=axes[1], shrink=0.8, extend="both")
     if panel.error is not None and np.isfinite(panel.error).all():
         errors = density(panel.error)
-        limit = max(float(errors.max()), 1e-12)
+        limit = float(errors.max()) or 1.0
         shown = axes[2].imshow(errors, cmap="viridis", vmin=0, vmax=limit, interpolation="nearest")
         axes[2].set_title("standard error over references", fontsize=9)
         figure.colorbar(shown, ax=axes[2], shrink=0.8)
@@ -139,15 +147,18 @@ def layer_picture(image: np.ndarray, panel: Panel, heading: str, unit: str, *, p
 
 def _title(panel: Panel, width: float) -> str:
     """Return the lines above a heatmap but the last, none wider than `width` inches."""
-    return words.wrapped(words.spelled(panel.title), width, 9)
+    lines = [words.wrapped(words.spelled(panel.title), width, 9), prefix_words(panel)]
+    return "\n".join(line for line in lines if line)
 
 
-def _scaled(axis: Axes, panel: Panel, pale: bool) -> tuple[Any, float]:
-    """Draw a heatmap in multiples of its limit; return what a colour bar needs, and the limit."""
+def _scaled(axis: Axes, panel: Panel, pale: bool) -> tuple[Any, str]:
+    """Draw a heatmap in multiples of its limit; return what a colour bar needs, and the limit in words."""
     values = density(panel.heatmap)
     limit = signed_limit(values)
     scale: dict[str, Any] = {"cmap": SIGNED, "vmin": -1, "vmax": 1, "interpolation": "nearest"}
-    return axis.imshow(values / limit, alpha=strength(panel, pale), **scale), limit
+    return axis.imshow(
+        values / limit, alpha=strength(panel, pale), **scale
+    ), f"±{limit:.2g}" if values.any() else "all 0"
 
 
 def _frame(axis: Axes) -> None:

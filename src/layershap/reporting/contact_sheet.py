@@ -28,7 +28,7 @@ def explained_sheet(
     `grouped`: larger, with a row for each resolution. `pale`: draw pale what is within twice its standard error.
     """
     first = next(iter(explained.values()))
-    heading = f"{decision}\n{sheets.sums_line(unit, float(first.expected[0]), float(first.total[0]), compared)}"
+    shown = panels(explained.values(), [f"{number} {name}" for number, name in explained])
+    sums = sheets.sums_line(unit, float(first.expected[0]), float(first.total[0]), compared, shown)
     draw = sheets.plate if grouped else sheets.contact_sheet
-    titles = [f"{number} {name}" for number, name in explained]
-    return draw(image, panels(explained.values(), titles), heading, unit, pale=pale)
+    return draw(image, shown, f"{decision}\n{sums}", unit, pale=pale)

@@ -28,14 +28,17 @@ def unit(output: str, classes: Sequence[str]) -> str:
 
 
 @style()
-def layers_curve(tables: Mapping[str, tuple[np.ndarray, np.ndarray]], numbers: Sequence[int], unit: str) -> Figure:
+def layers_curve(tables: Mapping[str, Sequence[np.ndarray]], numbers: Sequence[int], unit: str) -> Figure:
     """Draw positive and negative sums of every image against the layer number, the names beside the curves.
 
-    Of more than MOST_CURVES images: the mean, and the parts of the images between which half and all of them lie.
+    `tables`: by image, both sums of each layer, and in a network of tokens the sums over those before the grid, NaN in
+    a layer without. Of more than MOST_CURVES images: the mean, and the parts of the images between which half and all
+    of them lie.
     """
     labels = words.fitted([words.spelled(name.replace("\n", " ")) for name in tables], LEGEND, 7, lines=3)
     needed = sum(0.16 + words.height(label, 7) for label in labels)
     many = len(tables) > MOST_CURVES
+    prefixes = [prefix for _, _, *more in tables.values() for prefix in more]
     wide = max(8.0, 3.0 + 0.22 * len(numbers))
     figure = blank(wide + (2.0 if many else LEGEND), 4.0 if many else max(4.0, needed + 0.5))
     figure.set_layout_engine("constrained")
@@ -45,12 +48,20 @@ def layers_curve(tables: Mapping[str, tuple[np.ndarray, np.ndarray]], numbers: S
             _spread(axis, numbers, np.stack([table[side] for table in tables.values()]), colour, side == 0)
         labels = [f"mean of {len(tables)} images", "half of the images", "all images"]
         handles = axis.get_legend_handles_labels()[0]
+        if prefixes:
+            _spread(axis, numbers, np.stack(prefixes), "C2", False)
+            handles, labels = [*handles, axis.lines[-1]], [*labels, "prefix tokens"]
     else:
         looks = itertools.product(("-", "--", ":", "-."), [f"C{number}" for number in range(10)])
         handles = []
-        for (positive, negative), (line, colour) in zip(tables.values(), looks, strict=False):
+        for (positive, negative, *prefix), (line, colour) in zip(tables.values(), looks, strict=False):
             handles += axis.plot(numbers, positive, line, marker=".", color=colour)
             axis.plot(numbers, negative, line, marker=".", color=colour)
+            for sums in prefix:
+                axis.plot(numbers, sums, "x", color=colour)
+        if prefixes:
+            handles += axis.plot([], [], "x", color="0.3")
+            labels = [*labels, "prefix tokens"]
     axis.axhline(0, color="0.5", linewidth=0.8)
     y_label = words.wrapped(words.spelled(f"sum of values above / below 0 ({unit})"), 3.2, 10)
     axis.set(xlabel="layer", ylabel=y_label, title="Contributions by layer")

@@ -18,7 +18,7 @@ from layershap.plots import canvas, sheets, words
 from layershap.progress import progress_bar, warnings_above_the_bar
 from layershap.reporting import figures
 from layershap.reporting.contact_sheet import Explained, explained_sheet
-from layershap.reporting.layer_numbers import layer_numbers
+from layershap.reporting.layer_numbers import layer_numbers, layer_sums
 from layershap.workspace import paths
 from layershap.workspace.files import replacing, write_json
 from layershap.workspace.params import Explain, load_params
@@ -34,7 +34,7 @@ def run() -> None:
     used, shared = shared_references(dataset, settings, description.image_size)
     table = choose_images(settings.per_class)
     rows: list[dict[str, Any]] = []
-    curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    curves: dict[str, list[np.ndarray]] = {}
     count = 1 if shared is None else len(shared)
     print(f"{len(table)} images at {len(model.names)} layers, {count} references of {settings.segments} segments each")
     names = paths.picture_names(read_table(paths.PREDICTIONS)["path"])
@@ -47,15 +47,13 @@ def run() -> None:
             write_pictures(partial, name, decision, image[0], explained, description, settings)
             found = layer_numbers(name, explained)
             rows += found
-            curves[name] = (
-                np.array([row["positive"] for row in found]),
-                np.array([row["negative"] for row in found]),
-            )
+            curves[name] = layer_sums(found)
         numbers = [row["layer"] for row in found]
         curve = figures.layers_curve(curves, numbers, figures.unit(settings.output, description.classes))
         canvas.save(curve, partial / "layers.png")
         write_table(partial / "references.csv", dataset.images.iloc[used][["path", "label"]])
     layers = pd.DataFrame(rows)
+    summed = layers["positive"] - layers["negative"] + layers["prefix"].abs()
     write_table(paths.LAYERS_TABLE, layers)
     summary = {
         "images": len(table),
@@ -66,9 +64,7 @@ def run() -> None:
         "segments": int(layers["segments"].max()),
         "largest_gap": float(layers["gap"].abs().max()),
         # of what is summed: what is above and below 0 may cancel
-        "largest_relative_gap": float(
-            (layers["gap"].abs() / (layers["positive"] - layers["negative"]).clip(1e-12)).max()
-        ),
+        "largest_relative_gap": float((layers["gap"].abs() / summed.clip(1e-12)).max()),
         "engine": settings.engine,
     }
     write_json(paths.EXPLAIN_METRICS, summary)
@@ -135,6 +131,8 @@ def write_pictures(
         canvas.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
         arrays[f"{number:02d}_{layer}_heatmap"] = found.heatmap[0].numpy()
         arrays[f"{number:02d}_{layer}_standard_error"] = found.standard_error[0].numpy()
+        if found.prefix is not None:
+            arrays[f"{number:02d}_{layer}_prefix"] = found.prefix[0].numpy()
         if found.own is not None and found.reference is not None:
             arrays[f"{number:02d}_{layer}_own"] = found.own[0].numpy()
             arrays[f"{number:02d}_{layer}_reference"] = found.reference[0].numpy()
