@@ -156,9 +156,8 @@ def _scaled(axis: Axes, panel: Panel, pale: bool) -> tuple[Any, str]:
     values = density(panel.heatmap)
     limit = signed_limit(values)
     scale: dict[str, Any] = {"cmap": SIGNED, "vmin": -1, "vmax": 1, "interpolation": "nearest"}
-    return axis.imshow(
-        values / limit, alpha=strength(panel, pale), **scale
-    ), f"±{limit:.2g}" if values.any() else "all 0"
+    shown = axis.imshow(values / limit, alpha=strength(panel, pale), **scale)
+    return shown, f"±{limit:.2g}" if values.any() else "all 0"
 
 
 def _frame(axis: Axes) -> None:
