@@ -11,8 +11,10 @@ from paper import PICTURES
 from layershap.data.features import load_batch
 from layershap.data.tables import Dataset
 from layershap.explain import choose_references, explain_layers
+from layershap.explain.explanations import panels
 from layershap.model.classifier import Description, build_classifier, load_classifier, numbered
 from layershap.model.runtime import prepare
+from layershap.plots import canvas, sheets
 from layershap.reporting import figures
 from layershap.study.other_faces import Materials, example
 from layershap.study.other_faces_figures import save_example
@@ -55,14 +57,13 @@ def main() -> None:
 
     vgg19 = build_classifier(Description("vgg19", 224, dataset.classes, 0, [64], 0.5), "random")
     found = numbered(explain_layers(vgg19, image, references[:10], path="image"))
-    sheet = figures.plate(
+    sheet = sheets.plate(
         figures.picture(image[0]),
-        [layer.heatmap[0].numpy() for layer in found.values()],
-        [f"{number} {name}" for number, name in found],
+        panels(found.values(), [f"{number} {name}" for number, name in found]),
         "VGG19 with RANDOM weights: shape alone",
         figures.unit("margin", dataset.classes),
     )
-    figures.save(sheet, PICTURES / "vgg19_random.png")
+    canvas.save(sheet, PICTURES / "vgg19_random.png")
 
 
 if __name__ == "__main__":

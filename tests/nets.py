@@ -55,3 +55,23 @@ class Hook(nn.Module):
 
     def forward(self, x):
         return self.function(x)
+
+
+class ClassToken(nn.Module):
+    """The places of maps as tokens, after one of its own."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, width))
+
+    def forward(self, x):
+        """Return [N, 1 + H * W, C] of [N, C, H, W]."""
+        return torch.cat([self.token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], 1)
+
+
+def token_chain(classes=2, seed=0):
+    """Patches, then tokens that attend to each other, of which the first decides: 8 x 8 images of three colours."""
+    torch.manual_seed(seed)
+    layers = [("patches", nn.Conv2d(3, 8, 2, 2)), ("tokens", ClassToken(8))]
+    layers += [(name, nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)) for name in ("first", "second")]
+    return Chain(layers, nn.Sequential(Hook(lambda x: x[:, 0]), nn.Linear(8, classes))).eval()

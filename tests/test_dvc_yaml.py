@@ -94,6 +94,7 @@ EDITS = {
     "judging/evaluation.py": {"evaluate"},
     "judging/gate.py": {"gate"},
     "model/classifier.py": COMPUTE,
+    "plots/words.py": {"evaluate", "explain", "report"},
     "progress.py": set(),
     "reporting/figures.py": {"evaluate", "explain", "report"},
     "reporting/decisions.py": {"evaluate", "report"},

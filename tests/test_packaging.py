@@ -1,4 +1,4 @@
-"""What `pip install layershap` brings: an environment with torch and numpy alone runs the engine."""
+"""What `pip install layershap` brings: an environment with torch and numpy alone runs the engine, `[plots]` draws."""
 
 import re
 import subprocess
@@ -24,7 +24,11 @@ model = Chain(layers, nn.Sequential(nn.Flatten(), nn.Linear(36, 2))).eval()
 result = explain_layers(model, torch.rand(2, 3, 8, 8), torch.rand(3, 3, 8, 8))
 for layer in result.values():
     assert layer.heatmap.shape[0] == 2 and float(layer.gap.abs().max()) < 1e-5
-others = ["mlflow", "dvc", "pandas", "matplotlib", "numba", "torchvision", "shap", "pytorch_lightning", "click"]
+try:
+    assert result.plot(torch.rand(3, 8, 8), index=1)._repr_png_()[1:4] == b"PNG"
+except ImportError as error:
+    print(error)
+others = ["mlflow", "dvc", "pandas", "matplotlib", "numba", "torchvision", "shap", "pytorch_lightning", "scipy"]
 print([name for name in others if importlib.util.find_spec(name)])
 """
 
@@ -54,7 +58,8 @@ def wheel(tmp_path_factory):
     return next(folder.glob("layershap-*.whl"))
 
 
-def test_the_engine_runs_with_torch_and_numpy_alone(wheel, tmp_path):
+def run_with(names: list[str], wheel: Path, tmp_path: Path) -> list[str]:
+    """Return the lines that CODE prints where the package and `names`, with what they need, are all there is."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "own")], check=True)
     site = next((tmp_path / "own").glob("lib/python*/site-packages"))
     subprocess.run(
@@ -62,8 +67,10 @@ def test_the_engine_runs_with_torch_and_numpy_alone(wheel, tmp_path):
         check=True,
         capture_output=True,
     )
-    # torch and numpy, and what these need, from this environment
-    for name in needed("numpy", needed("torch", set())):
+    found: set[str] = set()
+    for name in names:
+        needed(name, found)
+    for name in found:  # from this environment
         tops = {file.parts[0] for file in distribution(name).files or [] if file.parts[0] not in ("..", "__pycache__")}
         for top in tops:
             place = Path(distribution(name).locate_file(top))
@@ -72,7 +79,16 @@ def test_the_engine_runs_with_torch_and_numpy_alone(wheel, tmp_path):
     python = tmp_path / "own" / "bin" / "python"
     done = subprocess.run([python, "-I", "-c", CODE], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    return done.stdout.splitlines()
+
+
+def test_the_engine_runs_with_torch_and_numpy_alone(wheel, tmp_path):
+    lines = run_with(["torch", "numpy"], wheel, tmp_path)
+    assert lines == ["pictures need matplotlib: pip install 'layershap[plots]'", "[]"]
+
+
+def test_with_matplotlib_beside_them_it_draws(wheel, tmp_path):
+    assert run_with(["torch", "numpy", "matplotlib"], wheel, tmp_path) == ["['matplotlib']"]
 
 
 def test_it_asks_for_torch_and_numpy_alone(wheel):

@@ -1,17 +1,18 @@
 """Pictures of names as users give them: long, foreign, with $ in them, of 2 to 500 classes."""
 
 import io
-import itertools
 import warnings
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from layershap.reporting import canvas, decisions, figures, words
+from layershap.plots import canvas, sheets, words
+from layershap.plots.panel import Panel
+from layershap.reporting import decisions, figures
+from pictures import check_legible, drawn
 
 
 def long(number: int) -> str:
@@ -38,38 +39,6 @@ def no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-    plt.close("all")
-
-
-def drawn(figure) -> list[tuple[str, np.ndarray]]:
-    """Return every visible text and its box in pixels, (left, bottom, right, top)."""
-    with canvas.style():
-        figure.savefig(io.BytesIO(), format="png", dpi=figure.dpi)
-    hidden = set()  # ticks beyond the ends of their axis
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        low, high = sorted(axis.get_view_interval())
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-            if not axis.axes.axison or not low - 1e-9 <= tick.get_loc() <= high + 1e-9:
-                hidden |= {tick.label1, tick.label2}
-    found = []
-    for text in set(figure.findobj(Text)) - hidden:
-        box = text.get_window_extent().extents
-        if text.get_visible() and text.get_text().strip() and np.isfinite(box).all():
-            found.append((text.get_text(), box))
-    return found
-
-
-def check_legible(figure):
-    """Nothing stands beyond the edges, and no text over another."""
-    texts = drawn(figure)
-    right, top = figure.bbox.extents[2:]
-    for text, box in texts:
-        assert box[0] >= -1 and box[1] >= -1 and box[2] <= right + 1 and box[3] <= top + 1, (text, box, right, top)
-    for (one, a), (two, b) in itertools.combinations(texts, 2):
-        width = min(a[2], b[2]) - max(a[0], b[0])
-        height = min(a[3], b[3]) - max(a[1], b[1])
-        assert not (width > 1.5 and height > 2.5), (one, two)
-    plt.close(figure)
 
 
 def noted(figure) -> bool:
@@ -87,11 +56,14 @@ def confused(names, rng, share=0.3):
     return decisions.confusion(targets, np.where(rng.random(len(targets)) < share, other, targets), names)
 
 
-def sheet(name: str, maps, draw=figures.contact_sheet, unit=None):
+def sheet(name: str, maps, draw=sheets.contact_sheet, unit=None):
     unit = unit or figures.unit("margin", ["a", long(1)])
     heading = f"{name}: {long(3)}, WRONGLY taken for {long(4)} (97% sure)\n{unit}: 1.000 = 0.300 (mean) +0.700 (sum)"
     return draw(
-        np.zeros((8, 8, 3)), maps, [f"{number} block{number}" for number in range(2, len(maps) + 2)], heading, unit
+        np.zeros((8, 8, 3)),
+        [Panel(f"{place} block{place}", shown) for place, shown in enumerate(maps, 2)],
+        heading,
+        unit,
     )
 
 
@@ -190,7 +162,7 @@ def test_a_font_of_this_machine_is_used_where_matplotlibs_own_lacks_a_letter(tmp
             cache.cache_clear()
 
 
-@pytest.mark.parametrize("draw", [figures.contact_sheet, figures.plate])
+@pytest.mark.parametrize("draw", [sheets.contact_sheet, sheets.plate])
 @pytest.mark.parametrize("count", [1, 18])
 def test_a_long_name_in_the_heading_is_wrapped(draw, count, rng):
     maps = [rng.normal(size=(4 + number % 2, 4 + number % 2)) for number in range(count)]
@@ -207,7 +179,9 @@ def test_a_long_name_of_a_layer_picture_is_wrapped(rng):
     values = rng.normal(size=(4, 4))
     unit = figures.unit("margin", ["a", long(1)])
     check_legible(
-        figures.layer_picture(np.zeros((8, 8, 3)), values, abs(values), f"{long(1)}-{long(2)}, layer 3", unit)
+        sheets.layer_picture(
+            np.zeros((8, 8, 3)), Panel("3", values, abs(values)), f"{long(1)}-{long(2)}, layer 3", unit
+        )
     )
 
 
@@ -244,8 +218,8 @@ def test_any_name_is_text_in_every_picture(name, rng):
     image = np.zeros((8, 8, 3))
     unit = figures.unit("margin", ["a", name])
     check_legible(sheet(name, [values] * 3, unit=unit))
-    check_legible(sheet(name, [values] * 3, figures.plate, unit))
-    check_legible(figures.layer_picture(image, values, abs(values), name, unit))
+    check_legible(sheet(name, [values] * 3, sheets.plate, unit))
+    check_legible(sheets.layer_picture(image, Panel("", values, abs(values)), name, unit))
     check_legible(figures.layers_curve(curves([name, "b"], rng), range(2, 20), unit))
     check_legible(confused([name, "b"], rng))
     check_legible(decisions.mistakes([image] * 3, [f"{name}.jpg\n{name} taken for\n{name}, 90% sure"] * 3, 3, 9))

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from conftest import REPOSITORY
-from layershap.reporting import canvas, decisions, figures, report
+from layershap.plots import canvas, sheets
+from layershap.plots.panel import Panel
+from layershap.reporting import decisions, figures, report
 from layershap.workspace import paths
 from layershap.workspace.params import load_params
 
@@ -23,6 +25,7 @@ def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, 
     """Write into `root` what the stages before the report leave there."""
     rng = np.random.default_rng(0)
     count = len(classes)
+    root.mkdir(exist_ok=True)
     shutil.copy(REPOSITORY / "params.yaml", root)
     facts = {
         paths.DATA_METRICS: {"images": 100 * count, "refused": 0},
@@ -49,16 +52,18 @@ def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, 
     names = list(
         paths.picture_names(f"{classes[k * count // images]}/image_{k:04d}.jpg" for k in range(images)).values()
     )
-    row: dict = {"positive": 1.0, "negative": -1.0, "gap": 1e-6, "error_share": 0.1, "segments": 4}
+    row: dict = {"positive": 1.0, "negative": -1.0, "prefix": 0.0, "gap": 1e-6, "error_share": 0.1, "segments": 4}
     layers = range(2, LAYERS + 2)
     rows = [{"image": name, "layer": layer, "name": f"block{layer}", **row} for name in names for layer in layers]
     pd.DataFrame(rows).to_csv(root / paths.LAYERS_TABLE, index=False)
     (root / paths.CONTACT_SHEETS).mkdir(parents=True)
     sheet = canvas.encode(
-        figures.contact_sheet(
+        sheets.contact_sheet(
             rng.random((64, 64, 3)),
-            [rng.normal(size=(size, size)) for size in np.repeat([64, 32, 16, 8, 4, 2], 3)],
-            [f"{layer} block{layer}" for layer in layers],
+            [
+                Panel(f"{layer} block{layer}", rng.normal(size=(size, size)))
+                for layer, size in zip(layers, np.repeat([64, 32, 16, 8, 4, 2], 3), strict=True)
+            ],
             f"{names[0]}: {classes[0]}, rightly taken for {classes[0]} (90% sure)\nlogit: 1.000 = 0.300 + 0.700",
             "logit of the predicted class",
         )
@@ -112,6 +117,29 @@ def test_no_mistakes_are_a_sentence_not_a_picture(tmp_path, monkeypatch):
     found = page(tmp_path, monkeypatch, ["a", "b"], 2, accuracy=1.0)
     assert "No mistakes on 400 test images" in found
     assert 'alt="mistakes"' not in found
+
+
+@pytest.mark.parametrize(("setting", "said"), [({}, True), ({"pale": False}, False), ({"reference": "blur"}, False)])
+def test_the_page_says_what_pale_means_where_something_is(tmp_path, monkeypatch, setting, said):
+    written(tmp_path, ["a", "b"], 2)
+    monkeypatch.chdir(tmp_path)
+    params = load_params()
+    params = params.model_copy(update={"explain": params.explain.model_copy(update=setting)})
+    assert ("Pale: within twice" in report.render("report.html.j2", report.facts(params))) == said
+
+
+def test_the_table_of_layers_has_the_prefix_where_there_is_one(tmp_path, monkeypatch):
+    assert "prefix" not in page(tmp_path / "none", monkeypatch, ["a", "b"], 2).lower()
+    written(tmp_path / "some", ["a", "b"], 2)
+    monkeypatch.chdir(tmp_path / "some")
+    table = pd.read_csv(paths.LAYERS_TABLE)
+    table.loc[table["layer"] == LAYERS, "prefix"] = -0.4321
+    table.to_csv(paths.LAYERS_TABLE, index=False)
+    found = report.render("report.html.j2", report.facts(load_params()))
+    rows = re.findall(r"<tr><td>(\d+)</td><td>block.*?</tr>", found, flags=re.S)
+    assert len(rows) == LAYERS
+    assert found.count("<th>prefix</th>") == found.count("<td>-0.43</td>") == 1
+    assert found.count("<td>0.00</td>") == LAYERS - 1
 
 
 def test_mistakes_are_a_picture(tmp_path, monkeypatch):

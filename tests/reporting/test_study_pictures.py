@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from layershap.reporting import canvas, figures
+from layershap.plots import canvas
+from layershap.reporting import figures
 from layershap.study import other_faces_figures
 from layershap.study.other_faces import GROUPS
 from layershap.study.quality import DEPTHS, SHARES
@@ -45,7 +46,7 @@ def test_a_class_in_the_picture_of_quality(name):
 
 def test_a_logarithmic_scale_shows_numbers(monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append((path.name, shown(figure))))
+    monkeypatch.setattr(other_faces_figures, "save", lambda figure, path: drawn.append((path.name, shown(figure))))
     rng = np.random.default_rng(0)
     measures = [f"{kind} {count}" for kind in ("others", "own", "spread") for count in GROUPS]
     rows = [

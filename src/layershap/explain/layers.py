@@ -11,6 +11,7 @@ from torch import Tensor
 from layershap.chain import Chain
 from layershap.chain.layouts import Layout
 from layershap.explain.checks import check_arguments, check_followed, plain_logits
+from layershap.explain.explanations import Explanations
 from layershap.explain.frozen_copy import frozen_copy
 from layershap.explain.full_precision import full_precision
 from layershap.explain.outputs import Output, choose_targets
@@ -43,7 +44,7 @@ def explain_layers(
     keep_references: bool = False,
     tolerance: float | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Mapping[str, LayerExplanation]:
+) -> Explanations:
     """Return, for each layer, the SHAP value of its features for each image, summed over maps.
 
     images [N, 3, H, W], references [J, 3, H, W]: float32 or float64, on the model's device. `path`:
@@ -80,7 +81,8 @@ def explain_layers(
         found.append(one)
         if progress:
             progress(len(found), len(images))
-    return {name: LayerExplanation.joined([one[name] for one in found]) for name in found[0]}
+    joined = {name: LayerExplanation.joined([one[name] for one in found]) for name in found[0]}
+    return Explanations(joined, output)
 
 
 def explain_each(
@@ -96,7 +98,7 @@ def explain_each(
     keep_features: bool = False,
     keep_references: bool = False,
     tolerance: float | None = None,
-) -> Iterator[Mapping[str, LayerExplanation]]:
+) -> Iterator[Explanations]:
     """Return an iterator over what explain_layers returns, one image after the other, each [1, ...].
 
     For many images: memory does not grow with their number. Errors as there; those of arguments come at once.
@@ -115,7 +117,7 @@ def explain_each(
                 explain, list(images), references[:PILOTS], layer_names, segments, tolerance, path == "image"
             )
 
-    def each() -> Iterator[Mapping[str, LayerExplanation]]:
+    def each() -> Iterator[Explanations]:
         for number, image in enumerate(images):
             # entered for each image, so that nothing is changed while the caller has its turn
             with _engine(images.device):
@@ -126,7 +128,7 @@ def explain_each(
                     name: found.explanation(index, name, output, numbers[index], changes.get(index), keep_references)
                     for index, name in layer_names.items()
                 }
-            yield result
+            yield Explanations(result, output)
 
     return each()
 

@@ -4,7 +4,7 @@ Given the tail F^l as a model of its own, it samples expected gradients in the l
 `layer`. Its sums agree with f(x) - E f only within its sampling error, and it draws references with replacement.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from layershap.chain import Chain
 from layershap.chain.layouts import Layout
+from layershap.explain.explanations import Explanations
 from layershap.explain.frozen_copy import frozen_copy
 from layershap.explain.full_precision import full_precision
 from layershap.explain.outputs import Output, choose_targets, output_values
@@ -45,7 +46,7 @@ def explain_layers_with_shap(
     *,
     target: int | None = None,
     layers: Sequence[str] | None = None,
-) -> Mapping[str, LayerExplanation]:
+) -> Explanations:
     """Return explanations as explain_layers does, from `samples` draws of (reference, place on the line) each.
 
     float32 only. `gap` is the sampling error of the sum; own and reference are None; the standard error comes from
@@ -89,7 +90,8 @@ def explain_layers_with_shap(
                     )
     finally:
         np.random.set_state(state)
-    return {name: LayerExplanation.joined(parts) for name, parts in found.items()}
+    joined = {name: LayerExplanation.joined(parts) for name, parts in found.items()}
+    return Explanations(joined, output)
 
 
 def _sampled(

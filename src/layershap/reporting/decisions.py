@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-from layershap.reporting import words
-from layershap.reporting.canvas import style
+from layershap.plots import words
+from layershap.plots.canvas import blank, style
 
 MOST_CELLS = 30  # classes of a matrix
 MOST_PAIRS = 20
@@ -22,7 +21,7 @@ CAPTION = 2.0  # inches
 @style()
 def learning_curve(rows: Sequence[dict[str, float]], best_epoch: int) -> Figure:
     """Draw loss and accuracy by epoch, the kept epoch marked."""
-    figure = plt.figure(figsize=(9, 3.6), layout="constrained")
+    figure = blank(9, 3.6, layout="constrained")
     axes = figure.subplots(1, 2)
     epochs = [row["epoch"] + 1 for row in rows]
     for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
@@ -50,7 +49,7 @@ def _matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     # of a few classes with short names: names below each other's columns; otherwise upright
     cell = 0.45 if len(classes) > 3 else 1.1
     side = 3.2 + 0.45 * len(classes) if short else cell * len(classes) + longest + 1.4
-    figure = plt.figure(figsize=(side + 0.8, side), layout="constrained" if short else "compressed")
+    figure = blank(side + 0.8, side, layout="constrained" if short else "compressed")
     axis = figure.subplots()
     display = ConfusionMatrixDisplay(counts, display_labels=labels)
     display.plot(cmap="Blues", ax=axis, colorbar=False, xticks_rotation="horizontal" if short else "vertical")
@@ -79,7 +78,7 @@ def _pairs(counts: np.ndarray, classes: Sequence[str]) -> Figure:
         return _line(f"No mistakes: {int(counts.sum())} test images of {len(classes)} classes")
     names = words.fitted(words.class_names(classes), 4.2, 8, lines=1)
     heights = [int(wrong[pair]) for pair in pairs]
-    figure = plt.figure(figsize=(9.5, 1.6 + 0.38 * len(pairs)), layout="constrained")
+    figure = blank(9.5, 1.6 + 0.38 * len(pairs), layout="constrained")
     axis = figure.subplots()
     bars = axis.barh(range(len(pairs)), heights, height=0.6, color="C0")
     totals = [f" {height} of {int(counts[true].sum())}" for height, (true, _) in zip(heights, pairs, strict=True)]
@@ -100,7 +99,7 @@ def _pairs(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 @style()
 def reliability(confidence: np.ndarray, accuracy: np.ndarray, images: np.ndarray) -> Figure:
     """Draw accuracy against confidence, with the number of images of each bin."""
-    figure = plt.figure(figsize=(4.6, 4.2), layout="constrained")
+    figure = blank(4.6, 4.2, layout="constrained")
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
     axis.plot(confidence, accuracy, marker="o", label="test images")
@@ -138,7 +137,7 @@ def mistakes(images: Sequence[np.ndarray], captions: Sequence[str], wrong: int, 
     width = max(2.1 * columns, 4.5)
     heading = words.wrapped(f"{surest} of {wrong} mistakes on {count} test images{note}", width - 0.2, 11)
     height = (2.5 + more) * rows + 0.5 + words.height(heading, 11)
-    figure = plt.figure(figsize=(width, height), layout="constrained")
+    figure = blank(width, height, layout="constrained")
     axes: list[Axes] = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
     if more:  # captions of several lines reach nearer to the heading than the layout knows
         figure.set_layout_engine("constrained", h_pad=0.1)
@@ -152,6 +151,6 @@ def mistakes(images: Sequence[np.ndarray], captions: Sequence[str], wrong: int, 
 
 
 def _line(text: str) -> Figure:
-    figure = plt.figure(figsize=(5.5, 0.6))
+    figure = blank(5.5, 0.6)
     figure.text(0.5, 0.5, text, fontsize=11, ha="center", va="center")
     return figure

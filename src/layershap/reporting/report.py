@@ -12,8 +12,9 @@ from PIL import Image
 
 from layershap import __version__
 from layershap.data.origins import ORIGINS
-from layershap.reporting import canvas, decisions
-from layershap.reporting.layer_numbers import layer_means
+from layershap.plots import canvas
+from layershap.reporting import decisions
+from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.workspace import paths
 from layershap.workspace.files import read_json
 from layershap.workspace.params import Params
@@ -35,6 +36,7 @@ def facts(params: Params) -> dict[str, Any]:
     test = read_json(paths.EVALUATE_METRICS)
     pictures = sorted(paths.EVALUATE_PICTURES.glob("*.png"))
     images = layers["image"].unique()
+    means = layer_means(layers)
     return {
         "version": __version__,
         "params": params.model_dump(),
@@ -47,7 +49,8 @@ def facts(params: Params) -> dict[str, Any]:
         "explained": read_json(paths.EXPLAIN_METRICS),
         "gate": read_json(paths.GATE_VERDICT),
         "model": read_json(paths.MODEL_CARD),
-        "layers": layer_means(layers),
+        "layers": means,
+        "with_prefix": "prefix" in means_shown(means),
         "settings": settings_table(params.model_dump()),
         "pictures": {
             "learning curve": _address(learning_curve()),

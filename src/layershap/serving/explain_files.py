@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from layershap.data.images import RefusedImageError, read_image
 from layershap.model.runtime import prepare
+from layershap.plots import canvas
 from layershap.progress import progress_bar
 from layershap.reporting import figures
 from layershap.reporting.contact_sheet import explained_sheet
+from layershap.reporting.layer_numbers import layer_numbers
 from layershap.serving.predictor import Predictor
 from layershap.workspace import paths
 from layershap.workspace.errors import InputError
@@ -46,18 +47,20 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
         explained = predictor.explain(image, layers or None, output=settings.output, **options)
         sure = decision.probabilities[decision.label]
         table = Table(title=f"{file}: {decision.label}, {sure:.1%} sure", title_justify="left")
-        for column in ("layer", "name", "below 0", "above 0", "sum", "gap"):
+        rows = layer_numbers(name, explained)
+        sums = ["negative", "positive", *(["prefix"] if any(row["prefix"] for row in rows) else []), "total"]
+        titles = {"negative": "below 0", "positive": "above 0", "total": "sum"}
+        for column in ("layer", "name", *(titles.get(column, column) for column in sums), "gap"):
             table.add_column(column, justify="left" if column == "name" else "right")
-        for (number, layer), found in explained.items():
-            heatmap = found.heatmap[0].numpy()
-            sums = (np.minimum(heatmap, 0).sum(), np.maximum(heatmap, 0).sum(), float(found.total[0]))
-            table.add_row(str(number), layer, *(f"{value:.3f}" for value in sums), f"{float(found.gap[0]):.0e}")
+        for row in rows:
+            numbers = [f"{row[column]:.3f}" for column in sums]
+            table.add_row(str(row["layer"]), row["name"], *numbers, f"{row['gap']:.0e}")
         heading, compared = (
             f"{name}: {decision.label} ({sure:.0%} sure)",
             f"mean of {len(predictor.references)} references",
         )
-        sheet = explained_sheet(figures.picture(image[0]), explained, heading, compared, units)
-        figures.save(sheet, folder / f"{name}.png")
+        sheet = explained_sheet(figures.picture(image[0]), explained, heading, compared, units, pale=settings.pale)
+        canvas.save(sheet, folder / f"{name}.png")
         console.print(table)
         console.print(f"{folder / name}.png")
     if unread:

@@ -1,7 +1,8 @@
 """The model as MLflow serves it ("models from code"): loaded by MLflow from a logged model's folder, never imported.
 
 Input: a table with the column `image`: bytes of an image file, these in base64, or pixels [H, W, 3] in 0..255.
-Output: class, its probability, those of all classes; with the parameter `layers` also their heatmaps and sums.
+Output: class, its probability, those of all classes; with the parameter `layers` also their heatmaps and sums
+(heatmap and prefix, the tokens before the grid, add up to the sum).
 """
 
 from pathlib import Path
@@ -55,6 +56,7 @@ class ServedModel(PythonModel):
                         "sum": float(layer.total[index]),
                         "expected": float(layer.expected[index]),
                         "gap": float(layer.gap[index]),
+                        "prefix": 0.0 if layer.prefix is None else float(layer.prefix[index]),
                         "heatmap": layer.heatmap[index].tolist(),
                         "standard_error": layer.standard_error[index].tolist(),
                     }

@@ -15,7 +15,8 @@ from layershap.data.tables import Dataset, write_table
 from layershap.judging.evaluation import evaluate_predictions, reliability_curve
 from layershap.model.classifier import Description, boundary, load_classifier
 from layershap.model.runtime import prepare
-from layershap.reporting import decisions, figures, words
+from layershap.plots import canvas, words
+from layershap.reporting import decisions, figures
 from layershap.workspace import paths
 from layershap.workspace.files import replacing, write_json
 from layershap.workspace.params import load_params
@@ -48,10 +49,10 @@ def run() -> None:
     write_table(paths.RELIABILITY, curve)
     with replacing(paths.EVALUATE_PICTURES) as partial:
         predicted = exact.argmax(1)
-        figures.save(decisions.confusion(targets, predicted, description.classes), partial / "confusion.png")
+        canvas.save(decisions.confusion(targets, predicted, description.classes), partial / "confusion.png")
         values = (curve[name].to_numpy() for name in ("confidence", "accuracy", "images"))
-        figures.save(decisions.reliability(*values), partial / "reliability.png")
-        figures.save(worst_mistakes(dataset, table, params.evaluate.mistakes), partial / "mistakes.png")
+        canvas.save(decisions.reliability(*values), partial / "reliability.png")
+        canvas.save(worst_mistakes(dataset, table, params.evaluate.mistakes), partial / "mistakes.png")
     write_json(paths.EVALUATE_METRICS, numbers)
     print(
         f"accuracy {numbers['accuracy']:.4f} (95 % {numbers['accuracy_low']:.4f} to {numbers['accuracy_high']:.4f}) "

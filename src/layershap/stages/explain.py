@@ -10,13 +10,15 @@ import torch
 from layershap.data.features import batches, load_batch
 from layershap.data.tables import Dataset, natural, read_table, write_table
 from layershap.explain import Chain, blurred_reference, choose_references, explain_layers, mean_reference
+from layershap.explain.explanations import panels
 from layershap.explain.shap_engine import explain_layers_with_shap
 from layershap.model.classifier import Description, load_classifier, numbered
 from layershap.model.runtime import prepare
+from layershap.plots import canvas, sheets, words
 from layershap.progress import progress_bar, warnings_above_the_bar
-from layershap.reporting import figures, words
+from layershap.reporting import figures
 from layershap.reporting.contact_sheet import Explained, explained_sheet
-from layershap.reporting.layer_numbers import layer_numbers
+from layershap.reporting.layer_numbers import layer_numbers, layer_sums
 from layershap.workspace import paths
 from layershap.workspace.files import replacing, write_json
 from layershap.workspace.params import Explain, load_params
@@ -32,7 +34,7 @@ def run() -> None:
     used, shared = shared_references(dataset, settings, description.image_size)
     table = choose_images(settings.per_class)
     rows: list[dict[str, Any]] = []
-    curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    curves: dict[str, list[np.ndarray]] = {}
     count = 1 if shared is None else len(shared)
     print(f"{len(table)} images at {len(model.names)} layers, {count} references of {settings.segments} segments each")
     names = paths.picture_names(read_table(paths.PREDICTIONS)["path"])
@@ -45,15 +47,13 @@ def run() -> None:
             write_pictures(partial, name, decision, image[0], explained, description, settings)
             found = layer_numbers(name, explained)
             rows += found
-            curves[name] = (
-                np.array([row["positive"] for row in found]),
-                np.array([row["negative"] for row in found]),
-            )
+            curves[name] = layer_sums(found)
         numbers = [row["layer"] for row in found]
         curve = figures.layers_curve(curves, numbers, figures.unit(settings.output, description.classes))
-        figures.save(curve, partial / "layers.png")
+        canvas.save(curve, partial / "layers.png")
         write_table(partial / "references.csv", dataset.images.iloc[used][["path", "label"]])
     layers = pd.DataFrame(rows)
+    summed = layers["positive"] - layers["negative"] + layers["prefix"].abs()
     write_table(paths.LAYERS_TABLE, layers)
     summary = {
         "images": len(table),
@@ -64,9 +64,7 @@ def run() -> None:
         "segments": int(layers["segments"].max()),
         "largest_gap": float(layers["gap"].abs().max()),
         # of what is summed: what is above and below 0 may cancel
-        "largest_relative_gap": float(
-            (layers["gap"].abs() / (layers["positive"] - layers["negative"]).clip(1e-12)).max()
-        ),
+        "largest_relative_gap": float((layers["gap"].abs() / summed.clip(1e-12)).max()),
         "engine": settings.engine,
     }
     write_json(paths.EXPLAIN_METRICS, summary)
@@ -128,12 +126,13 @@ def write_pictures(
     units = figures.unit(settings.output, description.classes)
     arrays: dict[str, np.ndarray] = {}
     for (number, layer), found in explained.items():
-        heatmap, error = found.heatmap[0].numpy(), found.standard_error[0].numpy()
-        title = f"{number} {layer}"
-        picture = figures.layer_picture(shown, heatmap, error, f"{name}, layer {title}", units)
-        figures.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
-        arrays[f"{number:02d}_{layer}_heatmap"] = heatmap
-        arrays[f"{number:02d}_{layer}_standard_error"] = error
+        (panel,) = panels([found], [f"{number} {layer}"])
+        picture = sheets.layer_picture(shown, panel, f"{name}, layer {panel.title}", units, pale=settings.pale)
+        canvas.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
+        arrays[f"{number:02d}_{layer}_heatmap"] = found.heatmap[0].numpy()
+        arrays[f"{number:02d}_{layer}_standard_error"] = found.standard_error[0].numpy()
+        if found.prefix is not None:
+            arrays[f"{number:02d}_{layer}_prefix"] = found.prefix[0].numpy()
         if found.own is not None and found.reference is not None:
             arrays[f"{number:02d}_{layer}_own"] = found.own[0].numpy()
             arrays[f"{number:02d}_{layer}_reference"] = found.reference[0].numpy()
@@ -149,6 +148,6 @@ def write_pictures(
     named = description.classes if len(description.classes) == 2 else [decision["label"], decision["predicted"]]
     title = f"{name}: {judged} ({sure:.0%} sure){words.note(named)}"
     for target, grouped in ((paths.CONTACT_SHEETS, False), (paths.PLATES, True)):
-        sheet = explained_sheet(shown, explained, title, compared, units, grouped)
-        figures.save(sheet, folder / target.name / f"{name}.png")
+        sheet = explained_sheet(shown, explained, title, compared, units, grouped=grouped, pale=settings.pale)
+        canvas.save(sheet, folder / target.name / f"{name}.png")
     np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]

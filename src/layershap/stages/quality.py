@@ -6,6 +6,7 @@ from layershap.data.features import load_batch
 from layershap.data.tables import Dataset, write_table
 from layershap.model.classifier import load_classifier, numbered
 from layershap.model.runtime import prepare
+from layershap.plots import canvas
 from layershap.reporting import figures
 from layershap.study.images import draw, each_image
 from layershap.study.quality import DEPTHS, Row, quality, randomise
@@ -49,7 +50,7 @@ def run() -> None:
         write_table(partial / "images.csv", rows)
         write_table(partial / "table.csv", table)
         units = figures.unit(params.explain.output, description.classes)
-        figures.save(quality_picture(table, units), partial / "quality.png")
+        canvas.save(quality_picture(table, units), partial / "quality.png")
 
     remove(work)
     print(f"{settings.images} images, {len(layers)} layers; the numbers are in {paths.QUALITY / 'table.csv'}")

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter
 
-from layershap.reporting import figures
+from layershap.plots.canvas import blank, save, style
+from layershap.plots.sheets import SIGNED, signed_limit
 from layershap.study.curves import band
 from layershap.study.expectations import Results
 from layershap.study.other_faces import GROUPS, Example
@@ -42,9 +42,9 @@ def _legend(axis: Axes) -> None:
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
-@figures.style()
+@style()
 def _retrieval(path: Path, results: Results) -> None:
-    figure = plt.figure(figsize=(12, 5.4), layout="constrained")
+    figure = blank(12, 5.4, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for experiment, measure, label in (
         ("a same", "auc", "reference of the same class"),
@@ -69,12 +69,12 @@ def _retrieval(path: Path, results: Results) -> None:
         axis.axhline(0.5, color="0.5", linestyle=":", linewidth=1)
     _finish(left, results.layers, "Can the reference be told from the map?", "AUC of the true reference (chance: 0.5)")
     _finish(right, results.layers, "Which part of the map tells it?", "")
-    figures.save(figure, path)
+    save(figure, path)
 
 
-@figures.style()
+@style()
 def _references(path: Path, results: Results) -> None:
-    figure = plt.figure(figsize=(12, 10), layout="constrained")
+    figure = blank(12, 10, layout="constrained")
     axes = figure.subplots(2, 2)
     for measure, label in (
         ("correlation", "map"),
@@ -92,10 +92,10 @@ def _references(path: Path, results: Results) -> None:
     strongest = max(results.layers, key=lambda layer: np.nan_to_num(results.mean("c", "others 1", layer)))
     layers = list({results.first: "-", strongest: "--", results.last: ":"}.items())
     for kind, label in (("others", "references' outlines"), ("own", "own outlines"), ("spread", "spread over sets")):
-        for layer, style in layers:
+        for layer, line in layers:
             heights = [results.mean("c", f"{kind} {count}", layer) for count in GROUPS]
             colour = {"others": "C3", "own": "C0", "spread": "0.5"}[kind]
-            axes[1, 0].plot(GROUPS, heights, style, marker=".", color=colour, label=f"{label}, layer {layer}")
+            axes[1, 0].plot(GROUPS, heights, line, marker=".", color=colour, label=f"{label}, layer {layer}")
     axes[1, 0].set(
         xscale="log",
         yscale="log",
@@ -114,16 +114,16 @@ def _references(path: Path, results: Results) -> None:
         curve(axes[1, 1], results, "c", f"slope {kind}", label)
     axes[1, 1].axhline(-0.5, color="0.5", linestyle=":", linewidth=1)
     _finish(axes[1, 1], results.layers, "How fast it fades with more references", "slope of the log-log line")
-    figures.save(figure, path)
+    save(figure, path)
 
 
-@figures.style()
+@style()
 def save_example(folder: Path, shown: Example, layers: Mapping[str, int]) -> None:
     """Write example.png: one image, one reference, and the maps of some layers from the first to the last."""
     names = list(layers)
     rows = [names[round(place)] for place in np.linspace(0, len(names) - 1, min(EXAMPLE_ROWS, len(names)))]
     kinds = list(shown.maps)
-    figure = plt.figure(figsize=(1.75 * (len(kinds) + 1) + 0.4, 1.85 * len(rows) + 0.8), layout="constrained")
+    figure = blank(1.75 * (len(kinds) + 1) + 0.4, 1.85 * len(rows) + 0.8, layout="constrained")
     axes = np.atleast_2d(figure.subplots(len(rows), len(kinds) + 1))
     for axis in axes.ravel():
         axis.set_axis_off()
@@ -133,14 +133,14 @@ def save_example(folder: Path, shown: Example, layers: Mapping[str, int]) -> Non
     for row, name in enumerate(rows):
         for column, kind in enumerate(kinds, 1):
             values = shown.maps[kind][name]
-            limit = figures.signed_limit(values - (values.mean() if "part" in kind else 0))
+            limit = signed_limit(values - (values.mean() if "part" in kind else 0))
             centre = float(values.mean()) if "part" in kind else 0.0
             axis = axes[row, column]
-            axis.imshow(values - centre, cmap=figures.SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+            axis.imshow(values - centre, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
             axis.set_title(f"{layers[name]} {name}: {kind}" if column == 1 else kind, fontsize=8)
     figure.suptitle(
         "One image against one reference, layer by layer; red speaks for the explained class, each on its own scale\n"
         "(own part less reference part is the map; both shown less their mean)",
         fontsize=10,
     )
-    figures.save(figure, folder / "example.png")
+    save(figure, folder / "example.png")

@@ -1,12 +1,11 @@
 """The picture of the study of quality."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from layershap.reporting import words
-from layershap.reporting.canvas import style
+from layershap.plots import words
+from layershap.plots.canvas import blank, style
 from layershap.study.curves import band
 from layershap.study.quality import DEPTHS, SHARES
 
@@ -15,7 +14,7 @@ from layershap.study.quality import DEPTHS, SHARES
 def quality_picture(table: pd.DataFrame, unit: str) -> Figure:
     """Draw sparseness and signs, faithfulness, replacement curves and weight randomisation over the layers."""
     unit = words.spelled(unit)
-    figure = plt.figure(figsize=(13, 8), layout="constrained")
+    figure = blank(13, 8, layout="constrained")
     axes = figure.subplots(2, 3)
     for measure, label in (
         ("agreeing share", "share with the sign of the sum"),

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from layershap.data.tables import Dataset, read_table
-from layershap.reporting.layer_numbers import MEANS, layer_means
+from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.tracking import lineage
 from layershap.tracking.names import changed_names
 from layershap.tracking.run import Run
@@ -78,7 +78,8 @@ def record_explanations(run: Run) -> None:
     means = layer_means(pd.read_csv(paths.LAYERS_TABLE))
     # with one reference there is no error
     series = {
-        f"layer/{name}": {str(row["number"]): row[name] for row in means if math.isfinite(row[name])} for name in MEANS
+        f"layer/{name}": {str(row["number"]): row[name] for row in means if math.isfinite(row[name])}
+        for name in means_shown(means)
     }
     run.log_series({name: points for name, points in series.items() if points})
     run.log_artifacts(paths.EXPLANATIONS, "explanations")

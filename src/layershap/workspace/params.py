@@ -141,6 +141,7 @@ class Explain(_Section):
     references: Annotated[int, Field(ge=2, le=10_000)]
     output: Literal["margin", "logit", "probability"]
     per_class: Count
+    pale: bool
     seed: Seed
 
     @field_validator("tolerance")

@@ -1,6 +1,6 @@
 import pytest
 
-from layershap.reporting import words
+from layershap.plots import words
 
 
 @pytest.mark.parametrize(
