@@ -23,11 +23,15 @@ def check_arguments(
     path: str,
     output: str,
     tolerance: float | None,
+    more_references: Tensor | None,
 ) -> list[str]:
     """Return the names of the layers to explain, in order; raise ValueError for arguments that do not fit."""
     if not isinstance(model, Chain):
         raise ValueError(f"model must be a Chain(layers, head), not {type(model).__name__}")
-    for name, tensor in (("images", images), ("references", references)):
+    compared = {"references": references}
+    if more_references is not None:
+        compared["more_references"] = more_references
+    for name, tensor in {"images": images, **compared}.items():
         if tensor.dim() != 4 or not len(tensor):
             raise ValueError(f"{name} must be [N, channels, height, width], not {tuple(tensor.shape)}")
         if tensor.dtype not in (torch.float32, torch.float64):
@@ -37,14 +41,15 @@ def check_arguments(
             )
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} must be finite numbers")
-    for name, tensor in (("references", references), *model.named_parameters()):
+    for name, tensor in (*compared.items(), *model.named_parameters()):
         if tensor.is_floating_point() and (tensor.dtype, tensor.device) != (images.dtype, images.device):
             raise ValueError(
                 f"{name} and images differ: {tensor.dtype} on {tensor.device}, and {images.dtype} on {images.device}; "
                 "use .to(device, dtype) so that the model, the images and the references are alike"
             )
-    if images.shape[1:] != references.shape[1:]:
-        raise ValueError(f"images and references differ: {tuple(images.shape[1:])} and {tuple(references.shape[1:])}")
+    for name, tensor in compared.items():
+        if images.shape[1:] != tensor.shape[1:]:
+            raise ValueError(f"images and {name} differ: {tuple(images.shape[1:])} and {tuple(tensor.shape[1:])}")
     if segments < 1:
         raise ValueError(f"segments must be at least 1, not {segments}")
     if tolerance is not None and not tolerance > 0:

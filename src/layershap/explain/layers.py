@@ -14,6 +14,7 @@ from layershap.explain.checks import check_arguments, check_followed, plain_logi
 from layershap.explain.explanations import Explanations
 from layershap.explain.frozen_copy import frozen_copy
 from layershap.explain.full_precision import full_precision
+from layershap.explain.levels import Levels
 from layershap.explain.outputs import Output, choose_targets
 from layershap.explain.paths import Explained, Lines, Point, batches, follow_image_path, follow_layer_path
 from layershap.explain.result import LayerExplanation
@@ -43,6 +44,7 @@ def explain_layers(
     keep_features: bool = False,
     keep_references: bool = False,
     tolerance: float | None = None,
+    more_references: Tensor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Explanations:
     """Return, for each layer, the SHAP value of its features for each image, summed over maps.
@@ -57,7 +59,9 @@ def explain_layers(
     against each single reference. `tolerance`: double the segments until
     no image's heatmap changes by more than this share of its L2 norm, tried on the first references; each layer has
     its own number on path `layer`, all have one on path `image`; where 256 segments do not reach it, a
-    ToleranceNotMetWarning says so. `progress`: called with (done, all).
+    ToleranceNotMetWarning says so. `more_references` [M, 3, H, W]: compared with as well, with one segment, all layers
+    in one pass: cheap, and what a map is unsure of is mostly its references (see levels.py). `progress`: called with
+    (done, all).
 
     The model is explained in eval mode and full precision (no autocast, TF32 or bfloat16), as a copy that shares its
     weights: it stays as it was, and several threads may explain with one model. Raises ValueError for arguments and
@@ -77,6 +81,7 @@ def explain_layers(
         keep_features=keep_features,
         keep_references=keep_references,
         tolerance=tolerance,
+        more_references=more_references,
     ):
         found.append(one)
         if progress:
@@ -98,31 +103,40 @@ def explain_each(
     keep_features: bool = False,
     keep_references: bool = False,
     tolerance: float | None = None,
+    more_references: Tensor | None = None,
 ) -> Iterator[Explanations]:
     """Return an iterator over what explain_layers returns, one image after the other, each [1, ...].
 
     For many images: memory does not grow with their number. Errors as there; those of arguments come at once.
     """
-    names = check_arguments(model, images, references, segments, layers, path, output, tolerance)
+    names = check_arguments(model, images, references, segments, layers, path, output, tolerance, more_references)
     model = frozen_copy(model)
     layer_names = {model.names.index(name): name for name in names}
-    explain = partial(_explain_image, model, path=path, target=target, output=output)
+    follow = partial(_explain_image, model, path=path, target=target, output=output)
+    explain = partial(follow, keep_features=keep_features)
+    one_segment = dict.fromkeys(layer_names, 1)
     with _engine(images.device):
         references = references.clone()  # those made in inference mode cannot be followed
-        plain = torch.cat([plain_logits(model, part, names) for part in references.split(REFERENCES_AT_ONCE)])
+        more = references[:0] if more_references is None else more_references.clone()
+        every = torch.cat([references, more])
+        plain = torch.cat([plain_logits(model, part, names) for part in every.split(REFERENCES_AT_ONCE)])
         numbers: dict[int, int] = dict.fromkeys(layer_names, segments)
         changes: dict[int, float] = {}
         if tolerance is not None:
             numbers, changes = choose_segments(
-                explain, list(images), references[:PILOTS], layer_names, segments, tolerance, path == "image"
+                follow, list(images), references[:PILOTS], layer_names, segments, tolerance, path == "image"
             )
 
     def each() -> Iterator[Explanations]:
         for number, image in enumerate(images):
             # entered for each image, so that nothing is changed while the caller has its turn
             with _engine(images.device):
-                found = explain(image, references, numbers, keep_features=keep_features)
-                check_followed(found.logits, plain_logits(model, image[None], names), f"image {number}")
+                few = explain(image, references, numbers)
+                found = Levels(few)
+                if len(more):
+                    with_one = few if max(numbers.values()) == 1 else explain(image, references, one_segment)
+                    found = Levels(few, with_one, explain(image, more, one_segment))
+                check_followed(few.logits, plain_logits(model, image[None], names), f"image {number}")
                 check_followed(found.reference_logits, plain, "the references")
                 result = {
                     name: found.explanation(index, name, output, numbers[index], changes.get(index), keep_references)

@@ -13,7 +13,7 @@ class LayerExplanation:
     """SHAP values of one layer's features for N images, in units of the explained output.
 
     heatmap [N, H, W]: sum over the block's maps, mean over the references. standard_error [N, H, W]: of that mean,
-    sqrt(sum_j (H_j - H)^2 / (J (J - 1))); NaN with one reference. own, reference [N, H, W]: the exact split
+    sqrt(sum_j (H_j - H)^2 / (J (J - 1))), NaN with one reference; with more_references see levels.py. own, reference [N, H, W]: the exact split
     heatmap = own - reference into E[m z] and E[m z'] (path `layer`; None on path `image`, whose course in the layer
     is not straight). prefix [N]: in a layer of tokens, the sum over those before the grid (class token, registers), or
     None. total [N]: sum of the heatmap and the prefix. gap [N]: total - (f(x) - mean_j f(x'_j)), 0 up to rounding.

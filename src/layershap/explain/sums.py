@@ -1,4 +1,4 @@
-"""The sums over lines, of one image and layer, and what they come to."""
+"""The sums over lines, of one image and layer."""
 
 from dataclasses import dataclass, field
 
@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 
 from layershap.chain.layouts import Layout
-from layershap.explain.checks import check_gap
-from layershap.explain.outputs import Output, output_values
 from layershap.explain.paths import Followed, Lines
-from layershap.explain.result import LayerExplanation
 from layershap.explain.rules import fused, next_point
 
 
@@ -70,38 +67,6 @@ class ImageSums:
     target: int
     logits: Tensor
     reference_logits: Tensor
-
-    def explanation(
-        self, index: int, name: str, output: Output, segments: int, change: float | None, keep_references: bool
-    ) -> LayerExplanation:
-        """Turn a layer's sums over J references into means, errors and gap; refuse a sum that does not agree."""
-        sums = self.sums[index]
-        f_image = output_values(self.logits[0], self.target, output)
-        f_references = output_values(self.reference_logits, self.target, output)
-        every = torch.stack(sums.heatmaps)
-        single, prefix = sums.layout.on_grid(every), sums.layout.of_prefix(every)
-        count = len(single)
-        heatmap = single.mean(0)
-        deviation = ((single - heatmap) ** 2).sum(0)
-        error = (deviation / (count * (count - 1))).sqrt() if count > 1 else torch.full_like(heatmap, torch.nan)
-        total = heatmap.sum() if prefix is None else heatmap.sum() + prefix.mean()
-        expected = f_references.mean()
-        gap = total - (f_image - expected)
-        check_gap(name, gap, f_image, f_references)
-        return LayerExplanation(
-            heatmap=heatmap[None],
-            standard_error=error[None],
-            own=None if sums.own is None else sums.layout.on_grid(sums.own)[None] / count,
-            reference=None if sums.reference is None else sums.layout.on_grid(sums.reference)[None] / count,
-            total=total[None],
-            gap=gap[None],
-            expected=expected[None],
-            features=None if sums.features is None else sums.layout.own(sums.features[None]) / count,
-            segments=segments,
-            change=change,
-            by_reference=single[None] if keep_references else None,
-            prefix=None if prefix is None else prefix.mean()[None],
-        )
 
 
 def _plus(total: Tensor | None, value: Tensor) -> Tensor:
