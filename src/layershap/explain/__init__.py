@@ -9,7 +9,7 @@ Importable alone: needs torch and numpy only (shap where its engine or `to_shap`
 
 from layershap.chain.chain import Chain
 from layershap.explain.checks import InexactSumError
-from layershap.explain.diagnose import Diagnosis, Finding, diagnose
+from layershap.explain.diagnosis import Diagnosis, Finding, diagnose
 from layershap.explain.layers import explain_each, explain_layers
 from layershap.explain.references import blurred_reference, choose_references, mean_reference
 from layershap.explain.result import LayerExplanation

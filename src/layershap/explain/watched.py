@@ -119,8 +119,6 @@ class Watched(SecantMode):
         call.inputs = [Held.of(alias) for alias in aliases.values()]
         found = [value for value in flat([result]) if isinstance(value, Tensor) and value.is_floating_point()]
         call.outputs = [Held.of(value) for value in found]
-        if found and not any(map(on_path, found)):
-            call.refused = call.refused or NO_GRAD
         result = originals.get(id(result), result)  # what an operation hands on as it is stays the network's
         self.known.update((id(value), value) for value in (*found, result) if isinstance(value, Tensor))
         return result
