@@ -154,6 +154,24 @@ def no_grad(x):
         return x * 2
 
 
+def items_set(x):
+    y = x - 100
+    y[:, 1:] = 4.0
+    y[:, :1] = x[:, :1].exp()
+    return y.sqrt()  # of numbers that were below 0
+
+
+class Shift(nn.Module):
+    """Holds numbers of one precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = torch.ones(6, 6)
+
+    def forward(self, x):
+        return x @ self.numbers
+
+
 class Swish(torch.autograd.Function):
     """As some networks have it, hidden from torch function modes by numpy."""
 
@@ -179,10 +197,9 @@ class Count(nn.Module):
 ODD = {
     "in place": (Residual(3), {}),
     "in place without a rule": (Hook(lambda x: (x + 0).lgamma_().exp()), {("lgamma_", ""): "no rule"}),
-    "an item set": (
-        Hook(lambda x: (lambda y: (y.__setitem__(0, 1.0), y * 2)[1])(x + 0)),
-        {("__setitem__", ""): "no rule"},
-    ),
+    "items set": (Hook(items_set), {("__setitem__", ""): "no rule"}),
+    "a mask": (Hook(lambda x: x.masked_fill(torch.eye(6) > 0, -torch.inf).log_softmax(-1)), {}),
+    "a constant that is no buffer": (Shift(), {}),
     "changed memory": (
         Hook(lambda x: (lambda y: (y[:, :1].relu_(), y * 1)[1])(x + 0)),
         {("an in-place operation", ""): "no rule"},
