@@ -62,8 +62,9 @@ class Diagnosis:
         if self.exact:
             gaps = f"{self.gap_float32:.0e} in float32, {self.gap_float64:.0e} in float64"
             return f"every sum agrees: {total} operations, largest relative gap {gaps}"
-        several = len(self.findings) > 1
-        first = f"{len(self.findings)} operation{'s break' if several else ' breaks'} the sum, of {total} called"
+        first = (
+            f"{len(self.findings)} operation{'s break' if self.findings[1:] else ' breaks'} the sum, of {total} called"
+        )
         return "\n".join([first, *(f"  {finding}" for finding in self.findings)])
 
 
@@ -177,9 +178,8 @@ class _Pass:
 def _in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     network = frozen_copy(model).to(dtype)
     for module in network.modules():
-        for name, value in vars(module).items():  # constants that are no buffers
-            if isinstance(value, Tensor) and value.is_floating_point():
-                setattr(module, name, value.to(dtype))
+        constants = {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}  # no buffers
+        vars(module).update({k: v.to(dtype) for k, v in constants.items() if v.is_floating_point()})
     return network
 
 
