@@ -9,6 +9,7 @@ Importable alone: needs torch and numpy only (shap where its engine or `to_shap`
 
 from layershap.chain.chain import Chain
 from layershap.explain.checks import InexactSumError
+from layershap.explain.diagnosis import Diagnosis, Finding, diagnose
 from layershap.explain.explanations import Explanations
 from layershap.explain.layers import explain_each, explain_layers
 from layershap.explain.references import blurred_reference, choose_references, mean_reference
@@ -18,13 +19,16 @@ from layershap.explain.segments import ToleranceNotMetWarning
 
 __all__ = [
     "Chain",
+    "Diagnosis",
     "Explanations",
+    "Finding",
     "InexactSumError",
     "LayerExplanation",
     "ToleranceNotMetWarning",
     "UnsupportedOperationError",
     "blurred_reference",
     "choose_references",
+    "diagnose",
     "explain_each",
     "explain_layers",
     "mean_reference",

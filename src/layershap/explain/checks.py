@@ -8,6 +8,7 @@ from torch import Tensor
 
 from layershap.chain import Chain
 from layershap.chain.layouts import Layout
+from layershap.explain.operations import DIAGNOSE
 
 
 class InexactSumError(ArithmeticError):
@@ -102,7 +103,7 @@ def check_followed(found: Tensor, expected: Tensor, what: str) -> None:
     if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
         raise InexactSumError(
             f"the model gives {expected.tolist()} for {what}, but {found.tolist()} when these are followed: "
-            f"one of its layers does not treat every image of a batch alike"
+            f"one of its layers does not treat every image of a batch alike; {DIAGNOSE}"
         )
 
 
@@ -116,5 +117,5 @@ def check_gap(name: str, gap: Tensor, f_image: Tensor, f_references: Tensor) -> 
     if not gap.abs() <= tolerance * scale:
         raise InexactSumError(
             f"layer {name}: the values sum to {float(gap):.3g} more than f(x) - E f "
-            f"({float(scale):.3g} in size); use float64 or report the layer's operations"
+            f"({float(scale):.3g} in size); use float64; {DIAGNOSE}"
         )

@@ -6,9 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+DIAGNOSE = "layershap.explain.diagnose(model, image, reference) names the module"
+
 
 class UnsupportedOperationError(NotImplementedError):
     """The network uses an operation for which no exact rule is known."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {DIAGNOSE}"
 
 
 # elementwise functions by the names under which torch calls them, and their kind: smooth; kinked, that is piecewise

@@ -13,12 +13,12 @@ class LayerExplanation:
     """SHAP values of one layer's features for N images, in units of the explained output.
 
     heatmap [N, H, W]: sum over the block's maps, mean over the references. standard_error [N, H, W]: of that mean,
-    sqrt(sum_j (H_j - H)^2 / (J (J - 1))), NaN with one reference; with more_references see levels.py. own, reference [N, H, W]: the exact split
-    heatmap = own - reference into E[m z] and E[m z'] (path `layer`; None on path `image`, whose course in the layer
-    is not straight). prefix [N]: in a layer of tokens, the sum over those before the grid (class token, registers), or
-    None. total [N]: sum of the heatmap and the prefix. gap [N]: total - (f(x) - mean_j f(x'_j)), 0 up to rounding.
-    expected [N]: mean_j f(x'_j). features [N, C, H, W], or with the axes as the layer has them: the single values, or
-    None. segments: pieces of each path.
+    sqrt(sum_j (H_j - H)^2 / (J (J - 1))), NaN with one reference; with more_references see levels.py. own, reference
+    [N, H, W]: the exact split heatmap = own - reference into E[m z] and E[m z'] (path `layer`; None on path `image`,
+    whose course in the layer is not straight). prefix [N]: in a layer of tokens, the sum over those before the grid
+    (class token, registers), or None. total [N]: sum of the heatmap and the prefix. gap [N]: total - (f(x) - mean_j
+    f(x'_j)), 0 up to rounding. expected [N]: mean_j f(x'_j). features [N, C, H, W], or with the axes as the layer has
+    them: the single values, or None. segments: pieces of each path.
     change: largest relative change of a heatmap from half as many, where they were chosen by a tolerance.
     by_reference [N, J, H, W]: the heatmap against each single reference, whose mean is the heatmap; or None.
     """

@@ -95,13 +95,13 @@ class SecantMode(TorchFunctionMode):
         if self.replaced and name not in QUESTIONS:
             args = tuple(self.current(value) for value in args)
             kwargs = {key: self.current(value) for key, value in kwargs.items()}
-        operands = [value for value in _flat([*args, *kwargs.values()]) if on_path(value)]
+        operands = [value for value in flat([*args, *kwargs.values()]) if on_path(value)]
         if not operands or name in QUESTIONS or name in CONSTANTS:
             return func(*args, **kwargs)
         result = self._apply(SPELLINGS.get(name, name), func, operands, args, kwargs)
         if not self.trace.moves:
             self._check_batch(SPELLINGS.get(name, name), operands[0], args, kwargs, result)
-        if (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or kwargs.get("inplace"):
+        if in_place(name, kwargs):
             changed = args[0] if args else kwargs["input"]
             if result is not changed:  # dropout in eval changes nothing
                 self.replaced[id(changed)] = (changed, result)
@@ -110,7 +110,7 @@ class SecantMode(TorchFunctionMode):
 
     def _check_batch(self, name: str, operand: Tensor, args: Any, kwargs: Any, result: Any) -> None:
         """Note at the end of the paths whether the axis of the images moves; afterwards, see that it did not."""
-        outputs = [value for value in _flat([result]) if isinstance(value, Tensor)]
+        outputs = [value for value in flat([result]) if isinstance(value, Tensor)]
         kept = all(value.dim() > 0 and value.shape[0] == operand.shape[0] for value in outputs)
         if self.following is None:
             self.trace.moves = not kept or moves_images(name, operand, args, kwargs)
@@ -271,12 +271,12 @@ class SecantMode(TorchFunctionMode):
         if name == "rmatmul":
             operands = [args[1], args[0]]
         if name == "einsum":
-            if len(operands) != 2 or len(_flat(args[1:])) != 2:
+            if len(operands) != 2 or len(flat(args[1:])) != 2:
                 raise UnsupportedOperationError(
                     "einsum of more than two tensors: no exact rule is known; use two at a time"
                 )
             function = partial(torch.einsum, args[0])
-            operands = _flat(args[1:])
+            operands = flat(args[1:])
         rows = torch.vmap(function) if self.trace.moves else function
         return self._rule(name, Bilinear, function, tuple(operands), rows)
 
@@ -311,8 +311,14 @@ def _memory(tensor: Tensor) -> int:
         return unwrapped(tensor).untyped_storage().data_ptr()
 
 
-def _flat(values: Any) -> list[Any]:
-    flat: list[Any] = []
+def in_place(name: str, kwargs: Any) -> bool:
+    """Return whether torch's function of that name puts its result in its operand's place."""
+    return bool((name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or kwargs.get("inplace"))
+
+
+def flat(values: Any) -> list[Any]:
+    """Return what lists and tuples hold, however deep, in order."""
+    found: list[Any] = []
     for value in values:
-        flat += _flat(value) if isinstance(value, (list, tuple)) else [value]
-    return flat
+        found += flat(value) if isinstance(value, (list, tuple)) else [value]
+    return found
