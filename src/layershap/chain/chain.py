@@ -32,8 +32,8 @@ class Chain(nn.Module):
 
         A layer is a block, or a convolution, pool or the like with the activation and norm that follow it; it has the
         name of the module that computes it, and maps or tokens of a grid as features. Pooling to one place and what
-        follows it is the head. The chain shares the model's modules and weights, and is in eval mode; what a layer
-        does besides calling whole modules is kept as it is in eval mode.
+        follows it is the head. The chain shares the model's modules and weights, and these stay in their mode; what a
+        layer does besides calling whole modules is kept as it is in eval mode.
 
         `example`: images [N, 3, H, W] (default: zeros of the size that the model's configuration names, or 224); the
         chain is made for their size. `layers`: names, or patterns such as 'blocks.*', of the layers wanted; the
@@ -41,7 +41,9 @@ class Chain(nn.Module):
         which says why, and ValueError for names that fit no layer.
         """
         pieces, head = cut(model, example, layers)
-        return cls(pieces, head).eval()
+        chain = cls(pieces, head)
+        chain.training = model.training
+        return chain
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, classes] of images [N, 3, H, W]."""

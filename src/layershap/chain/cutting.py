@@ -71,7 +71,7 @@ class Cutter:
                 if self._grid(place) is not None:
                     found.append((first, place))
                     first = place + 1
-            elif found and first == found[-1][1] + 1 and not self._ends_block(*found[-1]):
+            elif found and first == found[-1][1] + 1 and self._belongs(place, *found[-1]):
                 found[-1] = (found[-1][0], place)
                 first = place + 1
         while found and not self._shows_places(*found[-1]):
@@ -135,6 +135,10 @@ class Cutter:
             for call, (first, last) in self.spans.items()
             if not _is_container(call.module) and _place(call) not in opened
         ]
+
+    def _belongs(self, place: int, first: int, last: int) -> bool:
+        """Return whether what does not mix, up to `place`, belongs to the layer before it."""
+        return self._grid(place) == self._grid(last) and not self._ends_block(first, last)
 
     def _ends_block(self, first: int, last: int) -> bool:
         """Return whether a module with its own code and parts ends with these nodes."""

@@ -66,20 +66,11 @@ class Levels:
         )
 
     def _by_reference(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return values [n, ...] whose mean is the map, and the standard error [...] of that mean.
-
-        The first m are a_j + (n / m) d_j, the others a_j. With their variances s^2, of the first m and of all n a_j,
-        the error is sqrt(m s_m^2 + (n - m) s_n^2) / n.
-        """
-        fine = torch.stack(self.few.sums[index].heatmaps)
-        few = len(fine)
-        if self.few_with_one is None or self.more is None:
-            return fine, _variance(fine).div(few).sqrt()
-        one = torch.stack(self.few_with_one.sums[index].heatmaps + self.more.sums[index].heatmaps)
-        count = len(one)
-        corrected = one[:few] + (fine - one[:few]) * (count / few)
-        variance = few * _variance(corrected) + (count - few) * _variance(one)
-        return torch.cat([corrected, one[few:]]), variance.sqrt() / count
+        """Return values [n, ...] whose mean is the map, and the standard error [...] of that mean."""
+        fine, one = torch.stack(self.few.sums[index].heatmaps), None
+        if self.few_with_one is not None and self.more is not None:
+            one = torch.stack(self.few_with_one.sums[index].heatmaps + self.more.sums[index].heatmaps)
+        return values_by_reference(fine, one), standard_error(fine, one)
 
     def _mean(self, index: int, part: str) -> Tensor | None:
         """Return own, reference or features as a mean over references, or None where there is none."""
@@ -94,6 +85,29 @@ class Levels:
         if one is None or more is None:
             return None
         return (one + more) / len(self.reference_logits) + (fine - one) / few
+
+
+def values_by_reference(fine: Tensor, one: Tensor | None) -> Tensor:
+    """Return values [n, ...] whose mean is the map: a_j + (n / m) d_j of the first m references, a_j of the others.
+
+    fine [m, ...]: with all segments; one [n, ...]: with one segment, of these and of further ones (None: `fine` alone).
+    """
+    if one is None:
+        return fine
+    corrected = one[: len(fine)] + (fine - one[: len(fine)]) * (len(one) / len(fine))
+    return torch.cat([corrected, one[len(fine) :]])
+
+
+def standard_error(fine: Tensor, one: Tensor | None) -> Tensor:
+    """Return the standard error [...] of the mean of values_by_reference.
+
+    With the variances s_m^2 of its first m values and s_n^2 of all a_j: sqrt(m s_m^2 + (n - m) s_n^2) / n.
+    """
+    values, few = values_by_reference(fine, one), len(fine)
+    variance = few * _variance(values[:few])
+    if one is not None:
+        variance = variance + (len(one) - few) * _variance(one)
+    return variance.sqrt() / len(values)
 
 
 def _variance(values: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Stage explain: heatmaps of every layer for chosen test images, with their numbers."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,46 @@ from layershap.workspace.files import replacing, write_json
 from layershap.workspace.params import Explain, load_params
 
 
+@dataclass(frozen=True)
+class References:
+    """What images are compared with. rows: of the training images used, in the data set; words: what they are.
+
+    few [J, 3, H, W]: with all segments; None: each image has its own. more [M, 3, H, W]: with one segment; or None.
+    """
+
+    rows: np.ndarray
+    words: str
+    few: torch.Tensor | None = None
+    more: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset, settings: Explain, size: int) -> "References":
+        """Choose and load them."""
+        train = dataset.rows("train")
+        if settings.reference == "blur":
+            return cls(train[:0], "the image blurred")
+        if settings.reference == "mean":
+            images = [dataset.paths[row] for row in train]
+            mean = mean_reference(load_batch(images[rows], size) for rows in batches(len(images), 64, "mean"))
+            return cls(train, "the mean training image", mean)
+        few = settings.references
+        wanted = few + (settings.more_references if settings.engine == "secant" else 0)
+        count = max(min(wanted, len(train)), few)  # too few for `few` is an error
+        chosen = train[choose_references(dataset.targets[train].tolist(), count, settings.seed)]
+        loaded = load_batch([dataset.paths[row] for row in chosen], size)
+        return cls(chosen, f"mean of {count} references", loaded[:few], loaded[few:] if count > few else None)
+
+    @property
+    def count(self) -> int:
+        """Return how many there are for each image."""
+        return (1 if self.few is None else len(self.few)) + (0 if self.more is None else len(self.more))
+
+    def followed(self, segments: int) -> str:
+        """Say how they are followed."""
+        few = 1 if self.few is None else len(self.few)
+        return f"{few} references of {segments} segments" + ("" if self.more is None else f", {len(self.more)} of one")
+
+
 def run() -> None:
     """Write pictures, arrays and numbers of the explanations."""
     params = load_params()
@@ -31,27 +72,25 @@ def run() -> None:
     settings = params.explain
     dataset = Dataset.read()
     model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
-    used, shared = shared_references(dataset, settings, description.image_size)
+    references = References.of(dataset, settings, description.image_size)
     table = choose_images(settings.per_class)
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[np.ndarray]] = {}
-    count = 1 if shared is None else len(shared)
-    print(f"{len(table)} images at {len(model.names)} layers, {count} references of {settings.segments} segments each")
+    print(f"{len(table)} images, {len(model.names)} layers; {references.followed(settings.segments)}")
     names = paths.picture_names(read_table(paths.PREDICTIONS)["path"])
     with replacing(paths.EXPLANATIONS) as partial, warnings_above_the_bar("explain"):
         for decision in progress_bar(table.to_dict("records"), desc="explain", unit="image"):
             image = load_batch([paths.RAW / decision["path"]], description.image_size)
-            references = blurred_reference(image) if shared is None else shared
             explained = explain_one(model, image, references, settings)
             name = names[decision["path"]]
-            write_pictures(partial, name, decision, image[0], explained, description, settings)
+            write_pictures(partial, name, decision, image[0], explained, description, settings, references.words)
             found = layer_numbers(name, explained)
             rows += found
             curves[name] = layer_sums(found)
         numbers = [row["layer"] for row in found]
         curve = figures.layers_curve(curves, numbers, figures.unit(settings.output, description.classes))
         canvas.save(curve, partial / "layers.png")
-        write_table(partial / "references.csv", dataset.images.iloc[used][["path", "label"]])
+        write_table(partial / "references.csv", dataset.images.iloc[references.rows][["path", "label"]])
     layers = pd.DataFrame(rows)
     summed = layers["positive"] - layers["negative"] + layers["prefix"].abs()
     write_table(paths.LAYERS_TABLE, layers)
@@ -60,7 +99,7 @@ def run() -> None:
         "layers": len(numbers),
         "maps": int(np.isfinite(layers[["positive", "negative", "gap"]]).all(axis=1).sum()),
         "constant_maps": int(layers["constant"].sum()),
-        "references": 1 if shared is None else len(shared),
+        "references": references.count,
         "segments": int(layers["segments"].max()),
         "largest_gap": float(layers["gap"].abs().max()),
         # of what is summed: what is above and below 0 may cancel
@@ -69,18 +108,6 @@ def run() -> None:
     }
     write_json(paths.EXPLAIN_METRICS, summary)
     print(f"{len(table)} images, {len(numbers)} layers each; contact sheets are in {paths.CONTACT_SHEETS}")
-
-
-def shared_references(dataset: Dataset, settings: Explain, size: int) -> tuple[np.ndarray, torch.Tensor | None]:
-    """Return the rows of the training images used, and the references [J, 3, H, W]; None: each image has its own."""
-    train = dataset.rows("train")
-    if settings.reference == "blur":
-        return train[:0], None
-    if settings.reference == "mean":
-        images = [dataset.paths[row] for row in train]
-        return train, mean_reference(load_batch(images[rows], size) for rows in batches(len(images), 64, "mean"))
-    chosen = train[choose_references(dataset.targets[train].tolist(), settings.references, settings.seed)]
-    return chosen, load_batch([dataset.paths[row] for row in chosen], size)
 
 
 def choose_images(per_class: int) -> pd.DataFrame:
@@ -96,19 +123,21 @@ def choose_images(per_class: int) -> pd.DataFrame:
     return chosen.drop(columns=["pixels", "rank", "place"])
 
 
-def explain_one(model: Chain, image: torch.Tensor, references: torch.Tensor, settings: Explain) -> Explained:
+def explain_one(model: Chain, image: torch.Tensor, references: References, settings: Explain) -> Explained:
     """Explain one image [1, 3, H, W] with the engine of the settings."""
+    few = blurred_reference(image) if references.few is None else references.few
     if settings.engine == "shap":
-        samples = len(references) * settings.segments
-        found = explain_layers_with_shap(model, image, references, samples, settings.output, settings.seed)
+        samples = len(few) * settings.segments
+        found = explain_layers_with_shap(model, image, few, samples, settings.output, settings.seed)
     else:
         options: dict[str, Any] = {
             "path": settings.path,
             "segments": settings.segments,
             "output": settings.output,
             "tolerance": settings.tolerance,
+            "more_references": references.more,
         }
-        found = explain_layers(model, image, references, **options)
+        found = explain_layers(model, image, few, **options)
     return numbered(found)
 
 
@@ -120,6 +149,7 @@ def write_pictures(
     explained: Explained,
     description: Description,
     settings: Explain,
+    compared: str,
 ) -> None:
     """Write a PNG per layer, the contact sheet and the arrays of one image."""
     shown = figures.picture(image)
@@ -136,11 +166,6 @@ def write_pictures(
         if found.own is not None and found.reference is not None:
             arrays[f"{number:02d}_{layer}_own"] = found.own[0].numpy()
             arrays[f"{number:02d}_{layer}_reference"] = found.reference[0].numpy()
-    compared = {
-        "images": f"mean of {settings.references} references",
-        "mean": "the mean training image",
-        "blur": "the image blurred",
-    }[settings.reference]
     sure = decision[f"p_{decision['predicted']}"]
     labels = dict(zip(description.classes, words.class_names(description.classes), strict=True))
     label, predicted = labels[decision["label"]], labels[decision["predicted"]]

@@ -139,6 +139,7 @@ class Explain(_Section):
     tolerance: Annotated[float, Field(gt=0, le=10)] | None
     reference: Literal["images", "mean", "blur"]
     references: Annotated[int, Field(ge=2, le=10_000)]
+    more_references: Annotated[int, Field(ge=0, le=100_000)]
     output: Literal["margin", "logit", "probability"]
     per_class: Count
     pale: bool
