@@ -126,6 +126,8 @@ def explain_each(
             numbers, changes = choose_segments(
                 follow, list(images), references[:PILOTS], layer_names, segments, tolerance, path == "image"
             )
+        if max(numbers.values()) == 1:  # one level
+            references, more = every, every[:0]
 
     def each() -> Iterator[Explanations]:
         for number, image in enumerate(images):
@@ -134,7 +136,7 @@ def explain_each(
                 few = explain(image, references, numbers)
                 found = Levels(few)
                 if len(more):
-                    with_one = few if max(numbers.values()) == 1 else explain(image, references, one_segment)
+                    with_one = explain(image, references, one_segment)
                     found = Levels(few, with_one, explain(image, more, one_segment))
                 check_followed(few.logits, plain_logits(model, image[None], names), f"image {number}")
                 check_followed(found.reference_logits, plain, "the references")
