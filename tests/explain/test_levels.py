@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.nets import token_chain
+from nets import token_chain
 from torch import Tensor, nn
 
 from layershap.explain import Chain, explain_layers

@@ -57,6 +57,9 @@ def test_one_run_holds_everything(project):
 
 
 def test_every_layer_has_a_picture_and_arrays_that_add_up(project):
+    assert read(project, "metrics/explain.json")["references"] == 10
+    used = (project.root / "explanations" / "references.csv").read_text().splitlines()[1:]
+    assert len(set(used)) == 10
     folders = [path for path in (project.root / "explanations").iterdir() if (path / "arrays.npz").exists()]
     assert len(folders) == 2
     for folder in folders:
