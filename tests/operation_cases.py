@@ -34,6 +34,11 @@ RULES = {
     "rdiv": lambda x: 2 / (x.abs() + 0.5),
     "pow": lambda x: x**3 + x.pow(2),
     "square": torch.square,
+    "var": lambda x: (
+        x.var(1) + x.var((1, 2), keepdim=True).mean(1) + torch.var(x, 3, unbiased=False, keepdim=True).mean(1)
+    ),
+    "std": lambda x: x.std((-2, -1)).mean(1, keepdim=True) + torch.std(x, dim=1, correction=0).mean(1),
+    "var_mean": lambda x: torch.add(*torch.var_mean(x, dim=1, keepdim=True)),
     "matmul": lambda x: x @ x.mT,
     "rmatmul": lambda x: x.__rmatmul__(x.mT),
     "einsum": lambda x: torch.einsum("bcij,bckj->bcik", x, x * 2 + 1),

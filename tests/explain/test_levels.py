@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from nets import token_chain
 from torch import Tensor, nn
 
 from layershap.explain import Chain, explain_layers
 from layershap.explain.levels import standard_error, values_by_reference
+from nets import token_chain
 
 
 def chain() -> Chain:

@@ -4,6 +4,7 @@ Functions of the same arguments as torch's of that name. They are called while t
 their parts alone.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -182,6 +183,34 @@ def multi_head_attention(
     return result, (shares.mean(-3) if average_attn_weights else shares) if need_weights else None
 
 
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
+) -> Tensor:
+    """Over axes, divided by their length less `correction`."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        correction = int(unbiased)
+    correction = 1 if correction is None else correction
+    axes = list(range(input.dim())) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    count = math.prod(input.shape[axis] for axis in axes)
+    centred = input - input.mean(axes, keepdim=True)
+    return (centred * centred).sum(axes, keepdim=keepdim) / (count - correction)
+
+
+def std(*args: Any, **options: Any) -> Tensor:
+    """Root of the variance."""
+    return var(*args, **options).sqrt()
+
+
+def var_mean(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = 1
+) -> tuple[Tensor, Tensor]:
+    """Both, over the same axes."""
+    axes = list(range(input.dim())) if dim is None or isinstance(dim, bool) else dim
+    return var(input, dim, unbiased, keepdim, correction=correction), input.mean(axes, keepdim=keepdim)
+
+
 COMPOSITES: dict[str, Callable[..., Any]] = {
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
@@ -191,6 +220,9 @@ COMPOSITES: dict[str, Callable[..., Any]] = {
     "norm": norm,
     "vector_norm": norm,
     "linalg_vector_norm": norm,
+    "var": var,
+    "std": std,
+    "var_mean": var_mean,
     "maximum": maximum,
     "minimum": minimum,
     "baddbmm": baddbmm,

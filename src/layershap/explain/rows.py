@@ -99,7 +99,10 @@ AXIS = {
     **dict.fromkeys(
         ["select", "unsqueeze", "squeeze", "narrow", "index_select", "flip", "cumsum", "unflatten"], (1, None)
     ),
-    **dict.fromkeys(["mean", "sum", "softmax", "log_softmax", "logsumexp", "max", "min", "amax", "amin"], (1, None)),
+    **dict.fromkeys(
+        ["mean", "sum", "var", "std", "var_mean", "softmax", "log_softmax", "logsumexp", "max", "min", "amax", "amin"],
+        (1, None),
+    ),
     **dict.fromkeys(["roll", "repeat_interleave", "norm", "linalg_vector_norm"], (2, None)),
     "normalize": (2, 1),
 }
