@@ -28,7 +28,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from layershap.explain import Chain, explain_layers
+from layershap.explain import Chain, InexactSumError, explain_layers
 from layershap.torchvision_guard import torchvision
 
 MOST_PARAMETERS = 65e6
@@ -139,22 +139,25 @@ def measure(name: str) -> Row:
             row.precision = precision
             dtype = getattr(torch, precision)
             start = time.process_time()
-            row.gap, row.reason = gap(chain.to(dtype), pictures(3, side).to(dtype))
+            try:
+                row.gap, row.reason = gap(chain.to(dtype), pictures(3, side).to(dtype)), ""
+            except InexactSumError as error:
+                row.reason = f"{precision}: {error}"
             row.explaining = time.process_time() - start
             if row.gap <= TOLERANCE[precision]:
-                row.reason = ""
                 break
+            row.reason = row.reason or f"{precision}: a gap of {row.gap:.1e}"
     except (ValueError, NotImplementedError, RuntimeError) as error:
         row.reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return row
 
 
-def gap(chain: Chain, images: Tensor) -> tuple[float, str]:
-    """Return the largest relative gap of any layer, and what the engine says of it."""
+def gap(chain: Chain, images: Tensor) -> float:
+    """Return the largest relative gap of any layer."""
     found = explain_layers(chain, images[:1], images[1:], target=0, output="logit", path="image", segments=2)
     logits = chain(images).double()[:, 0]
     scale = (logits[0] - logits[1:]).abs().mean() + (logits[0].abs() + logits[1:].abs().mean()) * 0.1
-    return max(float(layer.gap.abs().max() / scale) for layer in found.values()), ""
+    return max(float(layer.gap.abs().max() / scale) for layer in found.values())
 
 
 def table(rows: list[Row]) -> str:
