@@ -154,6 +154,7 @@ def measure(name: str) -> Row:
 
 def gap(chain: Chain, images: Tensor) -> float:
     """Return the largest relative gap of any layer."""
+    chain.requires_grad_(False)
     found = explain_layers(chain, images[:1], images[1:], target=0, output="logit", path="image", segments=2)
     logits = chain(images).double()[:, 0]
     scale = (logits[0] - logits[1:]).abs().mean() + (logits[0].abs() + logits[1:].abs().mean()) * 0.1

@@ -61,7 +61,7 @@ class Threshold(nn.Module):
         return x * 2 if x.requires_grad else x
 
 
-@pytest.mark.parametrize(("path", "expected"), [("layer", "sum to"), ("image", "when these are followed")])
+@pytest.mark.parametrize(("path", "expected"), [("layer", "sum to"), ("image", "when they are followed")])
 def test_every_image_is_compared_with_the_plain_model(path, expected):
     model, (images, references) = small_chain(), data()
     images[0] = references[0] = 0

@@ -283,7 +283,7 @@ class Liar(nn.Module):
 def test_a_model_that_answers_otherwise_when_followed_is_an_error():
     model = small_chain()
     model.head.append(Liar())
-    with pytest.raises(InexactSumError, match="when these are followed"):
+    with pytest.raises(InexactSumError, match="when they are followed"):
         explain_layers(model, *data())
 
 

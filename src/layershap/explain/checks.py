@@ -101,9 +101,12 @@ def check_followed(found: Tensor, expected: Tensor, what: str) -> None:
     """Raise where logits [N, classes], met on a line, are not the model's own."""
     tolerance = 1e-3 if found.dtype == torch.float32 else 1e-8
     if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
+        row, place = divmod(int((found - expected).abs().argmax()), found.shape[1])
         raise InexactSumError(
-            f"the model gives {expected.tolist()} for {what}, but {found.tolist()} when these are followed: "
-            f"one of its layers does not treat every image of a batch alike; {DIAGNOSE}"
+            f"the model gives {float(expected[row, place]):.9g} as logit {place} of {what}"
+            f"{f' (number {row})' if len(found) > 1 else ''}, but {float(found[row, place]):.9g} when they are followed: "
+            f"one of its layers does not treat every image of a batch alike, or computes in less than {found.dtype}; "
+            f"{DIAGNOSE}"
         )
 
 

@@ -32,6 +32,7 @@ from layershap.explain.operations import (
     SPELLINGS,
     UnsupportedOperationError,
 )
+from layershap.explain.quotients import Quotient
 from layershap.explain.rows import apply_rule, moves_images, on_path, unwrapped
 from layershap.explain.rules import AdaptiveMaxPool, Clamp, Elementwise, Extremes, MaxPool, Product
 
@@ -289,17 +290,21 @@ class SecantMode(TorchFunctionMode):
                 raise UnsupportedOperationError("div with rounding: no exact rule is known")
             if not on_path(right):
                 return torch.div(left, right)
+            if on_path(left):
+                return self._rule(name, Quotient, torch.div, _aligned(left, right))
             right = self._rule(name, Elementwise, torch.reciprocal, (right,), torch.reciprocal, True)
         if on_path(left) and on_path(right):
             return self._product(left, right)
         return left * right
 
     def _product(self, left: Tensor, right: Tensor) -> Tensor:
-        axes = max(left.dim(), right.dim())  # rows come before the first axis of both
-        left, right = (
-            value[(None,) * (axes - value.dim())] if value.dim() < axes else value for value in (left, right)
-        )
-        return self._rule("mul", Product, torch.mul, (left, right))
+        return self._rule("mul", Product, torch.mul, _aligned(left, right))
+
+
+def _aligned(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both with as many axes: rows come before the first axis of both."""
+    axes = max(left.dim(), right.dim())
+    return left[(None,) * (axes - left.dim())], right[(None,) * (axes - right.dim())]
 
 
 def _option(args: Any, kwargs: Any, position: int, name: str, default: Any) -> Any:
