@@ -102,9 +102,10 @@ def check_followed(found: Tensor, expected: Tensor, what: str) -> None:
     tolerance = 1e-3 if found.dtype == torch.float32 else 1e-8
     if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
         row, place = divmod(int((found - expected).abs().argmax()), found.shape[1])
+        number = f" (number {row})" if len(found) > 1 else ""
         raise InexactSumError(
-            f"the model gives {float(expected[row, place]):.9g} as logit {place} of {what}"
-            f"{f' (number {row})' if len(found) > 1 else ''}, but {float(found[row, place]):.9g} when they are followed: "
+            f"the model gives {float(expected[row, place]):.9g} as logit {place} of {what}{number}, but "
+            f"{float(found[row, place]):.9g} when they are followed: "
             f"one of its layers does not treat every image of a batch alike, or computes in less than {found.dtype}; "
             f"{DIAGNOSE}"
         )
