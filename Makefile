@@ -40,8 +40,9 @@ ui: env  ## open the MLflow UI on 127.0.0.1:5000
 test: env  ## the quick tests, offline
 	pytest -m "not slow"
 
-# two at a time with two threads each would wait for one another
+# two at a time with two threads each would wait for one another; threads that wait sleep, and leave the cores to others
 test-all: export OMP_NUM_THREADS := 1
+test-all: export OMP_WAIT_POLICY := PASSIVE
 test-all: env  ## all tests, with real pipelines, two files at a time
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
