@@ -197,7 +197,7 @@ class Count(nn.Module):
 ODD = {
     "in place": (Residual(3), {}),
     "in place without a rule": (Hook(lambda x: (x + 0).lgamma_().exp()), {("lgamma_", ""): "no rule"}),
-    "items set": (Hook(items_set), {("__setitem__", ""): "no rule"}),
+    "items set": (Hook(items_set), {}),
     "a mask": (Hook(lambda x: x.masked_fill(torch.eye(6) > 0, -torch.inf).log_softmax(-1)), {}),
     "a constant that is no buffer": (Shift(), {}),
     "changed memory": (

@@ -54,6 +54,48 @@ def test_a_view_changed_in_place_and_used_alone_is_exact(path):
         assert float(layer.gap.abs().max()) < 1e-12
 
 
+def item_of_its_own(x):
+    y = x + 0
+    y[:, 1:, ::2] = y[:, 1:, ::2] * x[:, :-1, 1::2].tanh()
+    return y.sin()
+
+
+def item_of_a_constant(x):
+    y = torch.zeros_like(x)
+    y[:, :2] = x[:, 2:].exp()
+    y[:, 2:] = 0.5
+    return y * x
+
+
+def item_where_the_images_move(x):
+    y = x.flatten(2).transpose(0, 1) + 0
+    y[:1, :, 3:] = y[1:2, :, 3:] * y[:1, :, 3:]
+    return y.transpose(0, 1).view(x.shape)
+
+
+@pytest.mark.parametrize("path", ["layer", "image"])
+@pytest.mark.parametrize("function", [item_of_its_own, item_of_a_constant, item_where_the_images_move])
+def test_items_that_are_set_are_exact(function, path):
+    model, (images, references) = small_chain(), data()
+    model.layers[0].append(Hook(function))
+    with torch.no_grad():
+        assert not torch.equal(model(images), small_chain()(images))
+    for layer in explain_layers(model, images, references, path=path, segments=3).values():
+        assert float(layer.gap.abs().max()) < 1e-12
+
+
+def test_items_at_places_that_depend_on_the_image_are_refused():
+    def at_the_largest(x):
+        y = x + 0
+        y[x > 0] = 1.0
+        return y
+
+    model, (images, references) = small_chain(), data()
+    model.layers[0].append(Hook(at_the_largest))
+    with pytest.raises(UnsupportedOperationError):
+        explain_layers(model, images, references)
+
+
 class Threshold(nn.Module):
     """Doubles when followed what is not black."""
 

@@ -117,7 +117,7 @@ def moves_images(name: str, operand: Tensor, args: Any, kwargs: Any) -> bool:
         return (order[0] if isinstance(order[0], int) else order[0][0]) % axes != 0
     if name in TWO_AXES:
         return _holds_first([*args[1:], *kwargs.values()], axes)
-    if name == "__getitem__":
+    if name in ("__getitem__", "__setitem__"):
         index = args[1][0] if isinstance(args[1], tuple) else args[1]
         return not (index is Ellipsis or (isinstance(index, slice) and index == slice(None)))
     if name in ("matmul", "rmatmul", "baddbmm", "addmm"):

@@ -148,6 +148,8 @@ class SecantMode(TorchFunctionMode):
             if not _option(args, kwargs, 5, "training", False):
                 return func(*args, **kwargs)
             raise UnsupportedOperationError("batch_norm while training mixes the images of a batch: use model.eval()")
+        if name == "__setitem__":
+            return self._with_item(*args)
         self._check_linear(name, operands, args, kwargs)
         # the ordinary operation for an in-place one
         plain: Any = {"add": torch.add, "sub": torch.sub, "masked_fill": torch.masked_fill}.get(name)
@@ -185,6 +187,15 @@ class SecantMode(TorchFunctionMode):
             self.position += 1
             first = self.first.values if self.first is not None else None
             return apply_rule(rule, rule in ALONE, inputs, end, first, (*options, self.following))
+
+    def _with_item(self, tensor: Tensor, places: Any, value: Tensor | float) -> Tensor:
+        """Return a tensor with other values at some places, as tensor[places] = value leaves it."""
+        if any(on_path(place) for place in flat([places])):
+            raise UnsupportedOperationError("values set at places that depend on the image: no exact rule is known")
+        # a constant gets the rows of what is put into it
+        result = tensor.clone() if on_path(tensor) else tensor + torch.zeros_like(value).sum()  # type: ignore[arg-type]
+        result[places] = value
+        return result
 
     def _elementwise(self, name: str, operand: Tensor, args: Any, kwargs: Any) -> Tensor:
         function, kind = ELEMENTWISE[name]
@@ -318,7 +329,8 @@ def _memory(tensor: Tensor) -> int:
 
 def in_place(name: str, kwargs: Any) -> bool:
     """Return whether torch's function of that name puts its result in its operand's place."""
-    return bool((name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or kwargs.get("inplace"))
+    named = (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or name == "__setitem__"
+    return bool(named or kwargs.get("inplace"))
 
 
 def flat(values: Any) -> list[Any]:

@@ -126,7 +126,7 @@ class Watched(SecantMode):
     def _unruled(self, func: Any, args: Any, kwargs: Any, originals: dict[int, Tensor]) -> Any:
         """Return what torch itself gives; the operand of an in-place operation stays as it was."""
         name = getattr(func, "__name__", "")
-        if not args or not (in_place(name, kwargs) or name == "__setitem__"):
+        if not args or not in_place(name, kwargs):
             return func(*args, **kwargs)
         changed, original = args[0].clone(), originals.get(id(args[0]), args[0])
         result = func(changed, *args[1:], **kwargs)
