@@ -1,6 +1,7 @@
 """Is every layer's sum exact on the networks that people train? torchvision's classifiers and one of each timm family.
 
     python benchmarks/zoo.py --write docs/zoo.md           # about half an hour on two cores
+    python benchmarks/zoo.py --write docs/zoo.md --again   # those that were not exact, into the same page
     python benchmarks/zoo.py --only swin                   # those with this in their name
     python benchmarks/zoo.py --list                        # their names
 
@@ -190,9 +191,10 @@ def table(rows: list[Row]) -> str:
 @click.command()
 @click.option("--only", default="", help="Networks with this in their name.")
 @click.option("--list", "listing", is_flag=True, help="Print the names alone.")
+@click.option("--again", is_flag=True, help="Keep the page's exact rows, and measure the others.")
 @click.option("--one", hidden=True, help="Measure this network and print it as JSON.")
 @click.option("--write", type=click.Path(path_type=Path), help="Write the page here.")
-def main(only: str, listing: bool, one: str | None, write: Path | None) -> None:
+def main(only: str, listing: bool, again: bool, one: str | None, write: Path | None) -> None:
     """Measure every network in a process of its own."""
     if one:
         torch.set_num_threads(1)
@@ -202,17 +204,33 @@ def main(only: str, listing: bool, one: str | None, write: Path | None) -> None:
     if listing:
         print("\n".join(chosen))
         return
+    kept = exact_rows(write.read_text(encoding="utf-8")) if again and write else {}
     rows = []
     with ThreadPool(2) as pool:
-        for row in pool.imap(in_a_process, chosen):
+        for row in pool.imap(lambda name: kept.get(name) or in_a_process(name), chosen):
             rows.append(row)
             print(
                 f"{row.network:45} {row.layers:3} layers, gap {row.gap:.1e} {row.precision}, "
                 f"{row.explaining:.1f} s {row.reason}",
                 flush=True,
             )
-            if write:
+            if write and not again:
                 write.write_text(table(rows), encoding="utf-8")
+    if write:
+        write.write_text(table(rows), encoding="utf-8")
+
+
+def exact_rows(page: str) -> dict[str, Row]:
+    """Return the rows of a page's table by network."""
+    found = {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and cells[0].startswith(("torchvision/", "timm/")):
+            name, millions, side, layers, wrong, cutting, explaining = cells
+            precision = "float64" if "float64" in wrong else "float32"
+            numbers = float(wrong.split()[0]), precision, float(cutting), float(explaining)
+            found[name] = Row(name, float(millions), int(side), int(layers), *numbers)
+    return found
 
 
 def in_a_process(name: str) -> Row:
