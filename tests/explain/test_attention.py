@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from layershap.explain import Chain, explain_layers
+from layershap.explain.operations import UnsupportedOperationError
 from layershap.torchvision_guard import torchvision
-from nets import Hook, data
+from nets import Hook, data, small_chain
 from secants import POINTS, assert_exact, following, multipliers
 
 SHAPE = (2, 3, 5)
@@ -63,6 +64,8 @@ FUNCTIONS = {
     "minimum": lambda x: torch.minimum(x, x.flip(-1) * 0.7),
     "maximum with a number": lambda x: torch.maximum(x, torch.zeros(())),
     "amax": lambda x: x.amax(-1),
+    "max over an axis": lambda x: x.max(-1)[0],
+    "min over an axis": lambda x: torch.min(x, dim=-1, keepdim=True).values,
     "amin over axes": lambda x: x.amin((1, 3), keepdim=True),
     "cube": lambda x: x**3,
     "windows": lambda x: (x.reshape(-1, 3, 5).softmax(-1) @ x.reshape(-1, 5, 3)).reshape(x.shape[0], -1),
@@ -245,3 +248,14 @@ def test_a_hidden_batch_axis_is_found_in_a_layer():
     for path in ("layer", "image"):
         for found in explain_layers(model, *data(), path=path, segments=30).values():
             assert float(found.gap.abs().max()) < 1e-12
+
+
+def test_indices_of_a_maximum_may_be_returned_and_not_used():
+    model, (images, references) = small_chain(), data()
+    model.layers[0].append(Hook(lambda x: x * x.max(1, keepdim=True)[0]))
+    assert all(float(layer.gap.abs().max()) < 1e-12 for layer in explain_layers(model, images, references).values())
+    for use in (lambda found: found[0] + found[1], lambda found: found.indices.float(), lambda found: found[1] * 2):
+        model, (images, references) = small_chain(), data()
+        model.layers[0].append(Hook(lambda x, use=use: use(x.max(1, keepdim=True))))
+        with pytest.raises(UnsupportedOperationError, match="indices depend on the image"):
+            explain_layers(model, images, references)

@@ -14,7 +14,7 @@ and Shapley (integrated gradients). The rules themselves stand in rules.py.
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,27 @@ class Trace:
         if [value.shape[start:] for value in found] != [value.shape[start:] for value in inputs]:
             raise UnsupportedOperationError(f"{name}: the network takes another course for one image than for several")
         return found
+
+
+class NoIndices:
+    """Stands for indices that depend on the image: they may be returned, and not used."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnsupportedOperationError(
+            "max and min: their indices depend on the image, no exact rule is known for them"
+        )
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Refuse every operation."""
+        return cls().used
+
+
+class WithIndices(NamedTuple):
+    """What max and min over an axis return."""
+
+    values: Tensor
+    indices: NoIndices
 
 
 class SecantMode(TorchFunctionMode):
@@ -251,7 +272,8 @@ class SecantMode(TorchFunctionMode):
             with self:
                 return COMPOSITES["maximum" if sign > 0 else "minimum"](tensor, other)
         if name in ("max", "min") and other is not None:
-            raise UnsupportedOperationError(f"{name} that returns indices: no exact rule is known; use a{name}")
+            options = {key: value for key, value in kwargs.items() if key != "dim"}
+            return WithIndices(self._extreme(f"a{name}", tensor, *(args or (other,)), **options), NoIndices())
         axes = [other] if isinstance(other, int) else list(other or range(tensor.dim()))
         places = sorted(axis % tensor.dim() for axis in axes)
         with self:
