@@ -60,9 +60,7 @@ class NoIndices:
     """Stands for indices that depend on the image: they may be returned, and not used."""
 
     def __getattr__(self, name: str) -> Any:
-        raise UnsupportedOperationError(
-            "max and min: their indices depend on the image, no exact rule is known for them"
-        )
+        raise UnsupportedOperationError("max and min: no exact rule is known for indices, which depend on the image")
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
