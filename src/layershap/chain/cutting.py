@@ -71,7 +71,12 @@ class Cutter:
                 if self._grid(place) is not None:
                     found.append((first, place))
                     first = place + 1
-            elif found and first == found[-1][1] + 1 and not self._ends_block(*found[-1]):
+            elif (
+                found
+                and first == found[-1][1] + 1
+                and self._grid(place) is not None
+                and not self._ends_block(*found[-1])
+            ):
                 found[-1] = (found[-1][0], place)
                 first = place + 1
         while found and not self._shows_places(*found[-1]):
