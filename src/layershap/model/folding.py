@@ -42,12 +42,14 @@ def fold_where_it_follows(network: nn.Module, example: Tensor) -> None:
     calls = _module_calls(graph)
     for node in graph.nodes:
         norm, source = _norm(graph, node)
-        if norm is None or source is None or len(source.users) != 1 or source.op != "call_module":
+        if norm is None or source is None or len(source.users) != 1:
             continue
-        convolution = network.get_submodule(str(source.target))
+        convolution = graph.calls[source][-1].module if graph.calls[source] else None
+        if not isinstance(convolution, nn.Conv2d) or graph.calls[source][-1].result is not source:
+            continue
         once = all(used[id(parameter)] == 1 for module in (convolution, norm) for parameter in module.parameters())
         alone = calls.get(id(convolution)) == 1 and calls.get(id(norm)) == 1
-        if type(convolution) is nn.Conv2d and once and alone and not _hooked(convolution) and not _hooked(norm):
+        if _is_plain(convolution) and once and alone and not _hooked(convolution) and not _hooked(norm):
             _fold(convolution, norm)
             parent, _, name = names[id(norm)].rpartition(".")
             setattr(network.get_submodule(parent), name, _without_norm(norm))
@@ -74,6 +76,12 @@ def _norm(graph: Graph, node: fx.Node) -> tuple[nn.BatchNorm2d | None, fx.Node |
     if not norms or not known or not isinstance(module, nn.BatchNorm2d) or module.running_mean is None:
         return None, None
     return module, sources[0]
+
+
+def _is_plain(convolution: nn.Conv2d) -> bool:
+    """Return whether it uses its weights as they are; timm's Conv2dSame pads by itself, others standardise weights."""
+    kind = type(convolution)
+    return kind is nn.Conv2d or (kind.__name__ == "Conv2dSame" and kind.__module__.startswith("timm."))
 
 
 def _hooked(module: nn.Module) -> bool:

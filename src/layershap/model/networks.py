@@ -60,13 +60,15 @@ def check_name(name: str) -> None:
 
 def _near(name: str) -> list[str]:
     plain = name.removeprefix(TIMM)
-    if tags := timm_networks.tags(plain):  # the name without tag is timm's
-        return [f"{TIMM}{tag}" for tag in tags] if "." in plain else [f"{TIMM}{plain}"]
+    tags = timm_networks.tags(plain)
+    if tags and "." in plain:  # the name without tag is timm's
+        return [f"{TIMM}{tag}" for tag in tags]
     known = [*backbones.BUILDERS, *torchvision_networks.names()]
     others = [f"{TIMM}{other}" for other in timm_networks.names()]
     # names of the kind that was written first
     kinds = (others, known) if name.startswith(TIMM) else (known, others)
-    found = [near for kind in kinds for near in difflib.get_close_matches(name, kind, 4, 0.6)]
+    found = [f"{TIMM}{plain}"] if tags else []
+    found += [near for kind in kinds for near in difflib.get_close_matches(name, kind, 4, 0.6)]
     found += [f"{TIMM}{near}" for near in difflib.get_close_matches(plain, timm_networks.names(), 2, 0.7)]
     return list(dict.fromkeys(found))[:5]
 
@@ -171,8 +173,8 @@ def merged(layers: Layers, patterns: Sequence[str]) -> Layers:
     names = [name for name, _ in layers]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            near = difflib.get_close_matches(pattern, names, 3, 0.5) or names
-            raise SettingsError(f"model.layers: {pattern!r} fits none of {', '.join(near)}")
+            near = [] if "*" in pattern else difflib.get_close_matches(pattern, names, 3, 0.5)
+            raise SettingsError(f"model.layers: {pattern!r} fits none of {', '.join(near or names)}")
     found: Layers = []
     waiting: list[nn.Module] = []
     for number, (name, module) in enumerate(layers, 1):
