@@ -124,7 +124,8 @@ def test_a_function_of_the_users_is_recorded_and_served_and_watched(project):
     elsewhere.mkdir()
     version = next(iter(project.client().search_model_versions(f"run_id = '{run.info.run_id}'")))
     code = (
-        "import sys, mlflow, pandas as pd\n"
+        "import os, mlflow, pandas as pd\n"
+        f"os.chdir({str(elsewhere)!r})\n"
         f"mlflow.set_tracking_uri('sqlite:///{project.root / 'mlflow.db'}')\n"
         f"model = mlflow.pyfunc.load_model('models:/{version.name}/{version.version}')\n"
         f"image = open({str(next(project.root.glob('pictures/disc/*.png')))!r}, 'rb').read()\n"
