@@ -1,5 +1,7 @@
 """Batch norm in eval mode folded into the convolution before it: the same function, twice as fast on a CPU."""
 
+import copy
+
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -33,6 +35,18 @@ def fold_where_it_follows(network: nn.Module, example: Tensor) -> None:
     As the traced course of `example` [1, 3, H, W] shows it: nothing else uses that result, and both modules, and
     their weights, are used once. Raises CannotBeCutError where the network cannot be traced.
     """
+    for first, second in _followers(network, example):
+        convolution, norm = network.get_submodule(first), network.get_submodule(second)
+        assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        _fold(convolution, norm)
+        parent, _, name = second.rpartition(".")
+        setattr(network.get_submodule(parent), name, _without_norm(norm))
+
+
+def _followers(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
+    """Return the names of convolutions and the batch norms that follow them."""
+    # of a copy: some networks keep what they computed, and what tracing computes is of no use to a later call
+    network = copy.deepcopy(network)
     graph = trace(network, example)
     names = {id(module): name for name, module in network.named_modules()}
     used: dict[int, int] = {}
@@ -40,6 +54,7 @@ def fold_where_it_follows(network: nn.Module, example: Tensor) -> None:
         for parameter in module.parameters(recurse=False):
             used[id(parameter)] = used.get(id(parameter), 0) + 1
     calls = _module_calls(graph)
+    found = []
     for node in graph.nodes:
         norm, source = _norm(graph, node)
         if norm is None or source is None or len(source.users) != 1:
@@ -50,9 +65,8 @@ def fold_where_it_follows(network: nn.Module, example: Tensor) -> None:
         once = all(used[id(parameter)] == 1 for module in (convolution, norm) for parameter in module.parameters())
         alone = calls.get(id(convolution)) == 1 and calls.get(id(norm)) == 1
         if _is_plain(convolution) and once and alone and not _hooked(convolution) and not _hooked(norm):
-            _fold(convolution, norm)
-            parent, _, name = names[id(norm)].rpartition(".")
-            setattr(network.get_submodule(parent), name, _without_norm(norm))
+            found.append((names[id(convolution)], names[id(norm)]))
+    return found
 
 
 def _module_calls(graph: Graph) -> dict[int, int]:

@@ -167,8 +167,13 @@ def test_timm_builds_a_transformer_for_another_size():
     backbone = build_backbone("timm/vit_tiny_patch16_224", "random", 64)
     with torch.no_grad():
         assert features(backbone, torch.rand(2, 3, 64, 64)).shape == (2, 17, 192)
-    with pytest.raises(SettingsError, match=r"takes no images of 70 x 70 pixels|cannot be cut"):
-        build_backbone("timm/levit_128s", "random", 70)
+
+
+def test_a_network_that_keeps_what_it_computed_is_cut_as_well():
+    backbone = build_backbone("timm/levit_128s", "random", 64)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(features(backbone, images), features(backbone, images))
 
 
 def test_what_cannot_be_cut_is_refused_with_the_reason(own):
