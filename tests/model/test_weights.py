@@ -104,6 +104,17 @@ def test_torchvisions_imagenet_weights_come_from_its_cache(tmp_path, monkeypatch
         torch.testing.assert_close(first(images), network.features[:2](images))
 
 
+def test_imagenet_weights_that_do_not_fit_are_not_left_random(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    url = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.url
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    state = torchvision.models.squeezenet1_1().state_dict()
+    state["features.3.squeeze.weight"] = torch.zeros(1)
+    torch.save(state, tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2])
+    with pytest.raises(InputError, match=r"features\.3\.squeeze\.weight is \[1\] in it, not \[16, 64, 1, 1\]"):
+        build_backbone("squeezenet1_1", "imagenet", 64)
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
     """Serves one file as the hub does."""
 

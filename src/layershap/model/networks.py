@@ -32,8 +32,8 @@ def check_model(settings: Model) -> None:
     if own:
         file, code = own_networks.file_of(name).resolve(), Path(settings.code).resolve()
         if not file.is_relative_to(code):
-            inside = file.is_relative_to(Path.cwd())
-            wanted = file.relative_to(Path.cwd().resolve()).parts[0] if inside else file.parent
+            here = Path.cwd().resolve()
+            wanted = file.relative_to(here).parts[0] if file.is_relative_to(here) else file.parent
             raise SettingsError(
                 f"model.code: must be the file or folder of {name}, so that an edit of it runs the stages again: "
                 f"set it to {wanted}, not {settings.code}"

@@ -38,7 +38,7 @@ def build(name: str, weights: str, size: int | None = None) -> Network:
     if weights == "imagenet":
         entry = models.get_model_weights(name).DEFAULT
         try:
-            fill(network, _fitted(name, size, _downloaded(name, entry)))
+            lacking = fill(network, _fitted(name, size, _downloaded(name, entry)))
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"model.weights: the ImageNet weights of {name} could not be downloaded from {entry.url} ({error}); "
