@@ -38,15 +38,27 @@ def cli() -> None:
     os.chdir(Path.cwd() if "DVC_ROOT" in os.environ else paths.project_root())
 
 
+def _checked() -> None:
+    """Check all settings before any work, and before anything slow is imported.
+
+    Whether torchvision or timm has a network of a name they alone can say, and loading them takes seconds: that is
+    asked only of names that the settings do not know.
+    """
+    from layershap.workspace.params import KNOWN_BACKBONES, load_params
+
+    model = load_params().model
+    if model.backbone not in KNOWN_BACKBONES or model.weights == "own":
+        from layershap.model.networks import check_model
+
+        check_model(model)
+
+
 def _add_stage(name: str) -> None:
     module = f"layershap.stages.{name.replace('-', '_')}"
 
     @cli.command(name, help=f"Run the stage {name}.", short_help=f"run the stage {name}")
     def command() -> None:
-        from layershap.workspace.params import load_params
-
-        # all settings are checked before any work, and before anything slow is imported
-        load_params()
+        _checked()
         with only_one(name):
             import_module(module).run()
 
@@ -85,9 +97,8 @@ def repro(settings: tuple[str, ...], others: tuple[str, ...]) -> None:
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
         raise InputError(f"{Path.cwd()} is no git repository, which DVC needs: 'git init', 'git add -A' and commit")
     from layershap.workspace.dvc_leftovers import mend_leftovers
-    from layershap.workspace.params import load_params
 
-    load_params()  # a wrong setting is named before DVC reads it
+    _checked()  # a wrong setting is named before DVC reads it
     for mended in mend_leftovers():
         click.echo(mended, err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]
@@ -147,9 +158,16 @@ def baseline() -> None:
 @cli.command()
 def check() -> None:
     """Check params.yaml alone."""
-    from layershap.workspace.params import load_params
+    _checked()
 
-    load_params()
+
+@cli.command()
+@click.argument("pattern", required=False)
+def backbones(pattern: str | None) -> None:
+    """List the networks that model.backbone takes: those whose name has PATTERN in it, or fits it (resnet*)."""
+    from layershap.stages.backbones import run
+
+    run(pattern)
 
 
 @cli.command()

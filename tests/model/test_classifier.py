@@ -5,11 +5,11 @@ from layershap.model.classifier import (
     Description,
     boundary,
     build_classifier,
-    build_head,
     layer_table,
     load_classifier,
     save_classifier,
 )
+from layershap.model.heads import build_head
 
 # the paper's table for VGG19 at 224 x 224 (channels first)
 VGG19 = [

@@ -32,3 +32,10 @@ def test_two_images_have_two_names(alike):
     other = [*alike, "cat/y.png"]
     random.Random(0).shuffle(other)
     assert paths.picture_names(other) == names
+
+
+def test_a_layers_picture_has_a_name_that_file_systems_take():
+    assert paths.layer_picture_name(2, "stem") == "layer_02_stem.png"
+    assert paths.layer_picture_name(11, "layer1.0.conv:2") == "layer_11_layer1.0.conv-2.png"
+    assert paths.layer_picture_name(3, "a/b c") == "layer_03_a-b-c.png"
+    assert len(paths.layer_picture_name(4, "x" * 300)) < 80

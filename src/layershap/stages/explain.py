@@ -158,7 +158,7 @@ def write_pictures(
     for (number, layer), found in explained.items():
         (panel,) = panels([found], [f"{number} {layer}"])
         picture = sheets.layer_picture(shown, panel, f"{name}, layer {panel.title}", units, pale=settings.pale)
-        canvas.save(picture, folder / name / f"layer_{number:02d}_{layer}.png")
+        canvas.save(picture, folder / name / paths.layer_picture_name(number, layer))
         arrays[f"{number:02d}_{layer}_heatmap"] = found.heatmap[0].numpy()
         arrays[f"{number:02d}_{layer}_standard_error"] = found.standard_error[0].numpy()
         if found.prefix is not None:

@@ -3,6 +3,7 @@
 from layershap.data.features import extract_features
 from layershap.data.tables import Dataset
 from layershap.model.classifier import Description, boundary, build_classifier
+from layershap.model.networks import image_size
 from layershap.model.runtime import prepare
 from layershap.workspace import paths
 from layershap.workspace.files import replacing
@@ -15,7 +16,8 @@ def run() -> None:
     prepare(params)
     dataset = Dataset.read()
     # the head is not used here; the smallest one will do
-    description = Description(params.model.backbone, params.model.image_size, dataset.classes, 1, [], 0.0)
+    size = image_size(params.model.backbone, params.model.image_size)
+    description = Description(params.model.backbone, size, dataset.classes, 1, [], 0.0, params.model.layers)
     model = build_classifier(description, params.model.weights)
     stop = boundary(model, params.model.unfreeze)
     with replacing(paths.FEATURES) as partial:
@@ -23,7 +25,7 @@ def run() -> None:
             lambda images: model.features(images, stop=stop),
             dataset.paths,
             params.extract.views,
-            params.model.image_size,
+            size,
             params.extract.batch_size,
             partial,
         )

@@ -1,5 +1,7 @@
 """Stage train: what lies above the freeze boundary; opens the MLflow run."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -8,6 +10,7 @@ from layershap.data.features import FeatureCache
 from layershap.data.references import save_references
 from layershap.data.tables import Dataset, write_table
 from layershap.model.classifier import Description, boundary, build_classifier, layer_table, save_classifier
+from layershap.model.networks import image_size
 from layershap.model.runtime import prepare
 from layershap.progress import interactive
 from layershap.tracking import lineage
@@ -17,7 +20,7 @@ from layershap.training.datamodule import FeatureDataModule, Labels
 from layershap.training.fit import Trained, train_tail
 from layershap.workspace import paths
 from layershap.workspace.files import file_digest, remove, write_json
-from layershap.workspace.fingerprint import fingerprint
+from layershap.workspace.fingerprint import code_files, fingerprint
 from layershap.workspace.params import Params, load_params
 
 ROOMS = ("chain", "data", "model", "training", "stages/train.py")  # whose code an interrupted training belongs to
@@ -30,11 +33,12 @@ def run() -> None:
     dataset = Dataset.read()
     description = Description(
         params.model.backbone,
-        params.model.image_size,
+        image_size(params.model.backbone, params.model.image_size),
         dataset.classes,
         params.head.pool,
         params.head.hidden,
         params.head.dropout,
+        params.model.layers,
     )
     model = build_classifier(description, params.model.weights)
     cache = FeatureCache(paths.FEATURES)
@@ -44,7 +48,12 @@ def run() -> None:
     print_layers(table)
 
     used = params.model_dump(include={"model", "extract", "head", "train", "runtime"})
-    inputs = [paths.IMAGES_TABLE, paths.SPLIT_TABLE, paths.FEATURES / "index.json"]
+    inputs = [
+        paths.IMAGES_TABLE,
+        paths.SPLIT_TABLE,
+        paths.FEATURES / "index.json",
+        *code_files(Path(params.model.code)),
+    ]
     work = paths.CHECKPOINTS / fingerprint(used, inputs, ROOMS)
     run = open_run(lineage.run_name(params), work / "run_id")
 

@@ -16,6 +16,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import AnyType, ColSpec, DataType, Map, ParamSchema, ParamSpec, Schema
 
 from layershap.tracking import store
+from layershap.workspace import paths
+from layershap.workspace.files import read_json
 from layershap.workspace.fingerprint import code_digest
 
 CHAMPION = "champion"
@@ -58,11 +60,12 @@ def log_model(client: MlflowClient, run_id: str, folder: Path, registered: str, 
     shown = base64.b64encode(example.read_bytes()).decode()
     # the run's id alone: start_run refuses an experiment beside it
     with _active(run_id), _without_caches() as package:
+        own = _own_code(folder)
         mlflow.pyfunc.log_model(
             name="model",
             python_model=str(PACKAGE / "serving" / "served_model.py"),
             artifacts={"model": str(folder)},
-            code_paths=[str(package)],
+            code_paths=[str(package), *([str(own)] if own else [])],
             signature=SIGNATURE,
             input_example=pd.DataFrame({"image": [shown]}),
             pip_requirements=requirements,
@@ -70,6 +73,14 @@ def log_model(client: MlflowClient, run_id: str, folder: Path, registered: str, 
         )
     if logged := newest_version(client, run_id):
         client.set_model_version_tag(logged.name, logged.version, CODE_TAG, code)
+
+
+def _own_code(folder: Path) -> Path | None:
+    """Return the file or folder, in the project, of the user's own function that builds the model in `folder`."""
+    place, colon, _ = str(read_json(folder / paths.MODEL_CARD.name)["backbone"]).partition(":")
+    top = place.partition(".")[0]
+    found = (Path.cwd() / name for name in (top, f"{top}.py"))
+    return next((path for path in found if colon and path.exists()), None)
 
 
 def judge(client: MlflowClient, run_id: str, verdict: str) -> None:

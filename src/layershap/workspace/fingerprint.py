@@ -22,7 +22,11 @@ def code_digest(rooms: Sequence[str]) -> str:
     """Return a short digest of the code of `rooms` (folders and files of the package)."""
     digest = hashlib.sha256()
     for room in rooms:
-        place = PACKAGE / room
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        for path in code_files(PACKAGE / room):
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def code_files(place: Path) -> list[Path]:
+    """Return the Python files of a folder in order, or the file itself."""
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place]

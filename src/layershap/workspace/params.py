@@ -19,6 +19,10 @@ WRITTEN = (".dvc", ".git", "data/raw", "data/features", "explanations", "metrics
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# what the pipeline has names of layers of its own for; every other network is torchvision's, timm's or the user's
+KNOWN_BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "vgg19", "vgg16", "resnet18",
+                   "mobilenet_v2")  # fmt: skip
+NETWORK = re.compile(r"\w+|timm/[\w@+-]+(\.[\w.@+-]+)?|\w+(\.\w+)*:\w+")
 View = Literal["original", "flip_horizontal", "flip_vertical", "rotate_180"]
 
 
@@ -81,10 +85,23 @@ class Split(_Section):
 class Model(_Section):
     """The network below the head."""
 
-    backbone: Literal["efficientnet_lite0", "vgg19", "vgg16", "resnet18", "mobilenet_v2"]
+    backbone: str
+    code: Annotated[str, Field(min_length=1)]
     weights: Annotated[str, Field(min_length=1)]
-    image_size: Annotated[int, Field(ge=32, le=1024)]
+    image_size: Annotated[int, Field(ge=32, le=1024)] | None
+    layers: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None
     unfreeze: Annotated[int, Field(ge=0)]
+
+    @field_validator("backbone")
+    @classmethod
+    def _written_as_a_name(cls, backbone: str) -> str:
+        """Whether there is such a network is known to `model/`, which loads torch."""
+        if not NETWORK.fullmatch(backbone):
+            raise ValueError(
+                "must be the name of a network: torchvision's (resnet50), timm's (timm/convnext_atto) or a function "
+                "of your own (my_package.networks:build)"
+            )
+        return backbone
 
 
 class Extract(_Section):

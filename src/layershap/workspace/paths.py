@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -70,6 +71,7 @@ STORE = Path("mlflow.db")
 ARTIFACTS = Path("mlartifacts")
 
 LONGEST_NAME = 200  # bytes of the name of an image's pictures; file systems take 255 with all that is added
+LONGEST_LAYER = 60  # letters of a layer's name in that of a file
 
 
 def picture_name(path: str) -> str:
@@ -89,6 +91,15 @@ def picture_names(paths: Iterable[str]) -> dict[str, str]:
     names = {path: picture_name(path) for path in paths}
     alike = Counter(_on_disk(name) for name in names.values())
     return {path: name if alike[_on_disk(name)] == 1 else _marked(path, name) for path, name in names.items()}
+
+
+def layer_picture_name(number: int, layer: str) -> str:
+    """Return the file name of a layer's picture: what some file system refuses in the layer's name becomes -.
+
+    A module that is called twice has a colon in its name; the number tells layers apart.
+    """
+    plain = re.sub(r"[^\w.-]", "-", layer)[:LONGEST_LAYER]
+    return f"layer_{number:02d}_{plain}.png"
 
 
 def _on_disk(name: str) -> str:
