@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 try:
-    from layershap.explain import fused
-except ImportError:  # without numba the torch versions below do all
-    fused = None  # type: ignore[assignment]
+    from layershap.explain import fused, fused_smooth
+except ImportError:  # without numba the torch versions do all
+    fused = fused_smooth = None  # type: ignore[assignment]
 
 
 class Clamp(torch.autograd.Function):
@@ -67,18 +67,25 @@ class Elementwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the multipliers of the inputs."""
         inputs, end, following = ctx.saved_tensors
-        after = next_point(inputs, end, following)
-        step = after - inputs
-        before, behind = ctx.function(inputs), ctx.function(after)
-        slope = behind - before
-        eps = torch.finfo(inputs.dtype).eps
-        rounding = torch.maximum(before.abs(), behind.abs()) * eps
-        # piecewise linear: both are rounded alike, the quotient is right for any step but 0
-        unsure = slope.abs() * eps ** (2 / 3) <= rounding if ctx.smooth else step == 0
-        slope /= step.masked_fill(step == 0, 1.0)
-        if unsure.any():
-            slope[unsure] = _mean_derivative(
-                ctx.function, inputs[unsure], step[unsure], slope[unsure], rounding[unsure]
+        before, last = ctx.function(inputs), ctx.function(end)
+        kernels = smooth_kernels(inputs, gradients[0])
+        if kernels:
+            slope, unsure = kernels.slopes(inputs, end, before, last, following.numpy(), ctx.smooth)
+        else:
+            step = next_point(inputs, end, following) - inputs
+            behind = next_point(before, last, following)
+            slope = behind - before
+            rounding = torch.maximum(before.abs(), behind.abs()) * torch.finfo(inputs.dtype).eps
+            # piecewise linear: both are rounded alike, the quotient is right for any step but 0
+            share = torch.finfo(inputs.dtype).eps ** (2 / 3)
+            unsure = slope.abs() * share <= rounding if ctx.smooth else step == 0
+            slope /= step.masked_fill(step == 0, 1.0)
+        places = unsure.nonzero(as_tuple=True)
+        if len(places[0]):
+            start, stop = inputs[places], _at_next(inputs, end, following, places)
+            sizes = torch.maximum(before[places].abs(), _at_next(before, last, following, places).abs())
+            slope[places] = _mean_derivative(
+                ctx.function, start, stop - start, slope[places], sizes * torch.finfo(inputs.dtype).eps
             )
         return slope.mul_(gradients[0]), None, None, None, None
 
@@ -192,7 +199,30 @@ class Product(torch.autograd.Function):
 
 def next_point(rows: Tensor, end: Tensor, following: Tensor) -> Tensor:
     """Return the values at the point following each row."""
-    return torch.cat([rows, end])[following]
+    after = rows[following.clamp(max=len(rows) - 1)]
+    after[following == len(rows)] = end[0]
+    return after
+
+
+def _at_next(rows: Tensor, end: Tensor, following: Tensor, places: tuple[Tensor, ...]) -> Tensor:
+    """Return next_point(rows, end, following)[places]."""
+    row, rest = following[places[0]], places[1:]
+    found = rows[(row.clamp(max=len(rows) - 1), *rest)]
+    return torch.where(row < len(rows), found, end[(torch.zeros_like(row), *rest)])
+
+
+def smooth_kernels(*tensors: Tensor) -> Any:
+    """Return the module of compiled kernels where they take these tensors, else None."""
+    return fused_smooth if fused and fused.usable(*tensors) else None
+
+
+def middle(rows: Tensor, end: Tensor, following: Tensor) -> Tensor:
+    """Return (a + b) / 2."""
+    kernels = smooth_kernels(rows)
+    if kernels:
+        result: Tensor = kernels.middle(rows, end, following.numpy())
+        return result
+    return next_point(rows, end, following).add_(rows).div_(2)
 
 
 def _pool_multipliers(

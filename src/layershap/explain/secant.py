@@ -277,7 +277,8 @@ class SecantMode(TorchFunctionMode):
                 )
             function = partial(torch.einsum, args[0])
             operands = flat(args[1:])
-        rows = torch.vmap(function) if self.trace.moves else function
+        alike = function is torch.matmul and operands[0].dim() == operands[1].dim() > 1
+        rows = torch.vmap(function) if self.trace.moves and not alike else function
         return self._rule(name, Bilinear, function, tuple(operands), rows)
 
     def _mul_or_div(self, name: str, args: Any, kwargs: Any) -> Tensor:
