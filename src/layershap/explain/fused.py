@@ -33,10 +33,11 @@ def _clamp(start, stop, inputs, end, given, result, following, low, high):  # ty
     for first in range(start, stop, block):
         last = min(first + block, stop)
         for row in range(inputs.shape[0]):
-            a_row = inputs[row]
-            b_row = inputs[following[row]] if following[row] < inputs.shape[0] else end[0]
-            g_row, out_row = given[row], result[row]
-            for i in range(first, last):
+            # slices: their indices are never negative, which lets the loop be vectorised
+            a_row, after = inputs[row, first:last], following[row]
+            b_row = inputs[after, first:last] if after < inputs.shape[0] else end[0, first:last]
+            g_row, out_row = given[row, first:last], result[row, first:last]
+            for i in range(out_row.shape[0]):
                 a, b = a_row[i], b_row[i]
                 step = b - a
                 change = min(max(b, low), high) - min(max(a, low), high)
@@ -172,9 +173,9 @@ def _sum_first(start, stop, multipliers, features, end, result, following, owner
     for first in range(start, stop, block):
         last = min(first + block, stop)
         for row in range(rows):
-            out = result[owner[row]]
+            out, after = result[owner[row], first:last], following[row]
             for channel in range(multipliers.shape[1]):
-                m, a = multipliers[row, channel], features[row, channel]
-                b = features[following[row], channel] if following[row] < rows else end[0, channel]
-                for place in range(first, last):
+                m, a = multipliers[row, channel, first:last], features[row, channel, first:last]
+                b = features[after, channel, first:last] if after < rows else end[0, channel, first:last]
+                for place in range(out.shape[0]):
                     out[place] += m[place] * (b[place] - a[place])

@@ -40,15 +40,18 @@ def _slopes(start, stop, inputs, end, outputs, end_outputs, result, unsure, foll
         last = min(first + block, stop)
         for row in range(inputs.shape[0]):
             after = following[row]
-            a_row, p_row, out_row, unsure_row = inputs[row], outputs[row], result[row], unsure[row]
-            b_row = inputs[after] if after < inputs.shape[0] else end[0]
-            q_row = outputs[after] if after < inputs.shape[0] else end_outputs[0]
-            for i in range(first, last):
-                step, change = b_row[i] - a_row[i], q_row[i] - p_row[i]
-                rounding = max(abs(p_row[i]), abs(q_row[i])) * eps
-                still = step == zero
-                out_row[i] = change / (one if still else step)
-                unsure_row[i] = (abs(change) * share <= rounding) if smooth else still
+            a, p = inputs[row, first:last], outputs[row, first:last]
+            b = inputs[after, first:last] if after < inputs.shape[0] else end[0, first:last]
+            q = outputs[after, first:last] if after < inputs.shape[0] else end_outputs[0, first:last]
+            out, doubt = result[row, first:last], unsure[row, first:last]
+            for i in range(out.shape[0]):
+                step, change = b[i] - a[i], q[i] - p[i]
+                out[i] = change / (one if step == zero else step)
+                rounding = max(abs(p[i]), abs(q[i])) * eps
+                doubt[i] = abs(change) * share <= rounding
+            if not smooth:
+                for i in range(out.shape[0]):
+                    doubt[i] = a[i] == b[i]
 
 
 def middle(rows: Tensor, end: Tensor, following: np.ndarray) -> Tensor:
@@ -68,10 +71,10 @@ def _middle(start, stop, inputs, end, result, following, half):  # type: ignore[
     for first in range(start, stop, block):
         last = min(first + block, stop)
         for row in range(inputs.shape[0]):
-            a_row, out_row = inputs[row], result[row]
-            b_row = inputs[following[row]] if following[row] < inputs.shape[0] else end[0]
-            for i in range(first, last):
-                out_row[i] = (a_row[i] + b_row[i]) * half
+            a, out, after = inputs[row, first:last], result[row, first:last], following[row]
+            b = inputs[after, first:last] if after < inputs.shape[0] else end[0, first:last]
+            for i in range(out.shape[0]):
+                out[i] = (a[i] + b[i]) * half
 
 
 def softmax_backward(
