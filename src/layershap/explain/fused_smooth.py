@@ -1,35 +1,47 @@
-"""The secant rules of smooth functions, softmax, norms and products, each in one pass over memory, as those in fused.py.
+"""The secant rules of smooth functions, softmax, norms and products, each in one pass over memory; see fused.py.
 
 They compute what the plain torch versions in rules.py, attention.py and norms.py compute.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from layershap.explain.kernels import by_row, compiled, in_parallel, memory_format_of, usable
-
-__all__ = ["middle", "slopes", "softmax_backward", "standardise_backward", "usable"]
+from layershap.explain.kernels import by_row, compiled, in_parallel, memory_format_of
 
 LEAST_QUOTIENT = 0.125  # of logarithms: below, (1 - e^-d) / d is its series, which there is exact in float64
 
 
 def slopes(
-    inputs: Tensor, end: Tensor, outputs: Tensor, end_outputs: Tensor, following: np.ndarray, smooth: bool
-) -> tuple[Tensor, Tensor]:
-    """Return (r(b) - r(a)) / (b - a) for every row a and the row b following it, and where rounding is much of it.
+    inputs: Tensor,
+    end: Tensor,
+    outputs: Tensor,
+    end_outputs: Tensor,
+    following: np.ndarray,
+    smooth: bool,
+    mean_derivative: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Return (r(b) - r(a)) / (b - a) for every row a and the row b following it; see rules.Elementwise.
 
-    `outputs`, `end_outputs`: r of both; see rules.Elementwise.
+    `outputs`, `end_outputs`: r of `inputs` and of `end`. Where rounding is much of it, `mean_derivative` is asked, of
+    a, b - a, the quotient and the rounding, all [n].
     """
     layout = memory_format_of(inputs)
     tensors = [tensor.contiguous(memory_format=layout) for tensor in (inputs, end, outputs, end_outputs)]
     result = torch.empty_like(tensors[0], memory_format=layout)
-    unsure = torch.empty_like(tensors[0], dtype=torch.bool, memory_format=layout)
-    arrays = [by_row(tensor, layout) for tensor in (*tensors, result, unsure)]
+    arrays = [by_row(tensor, layout) for tensor in (*tensors, result)]
+    unsure = np.empty(arrays[0].shape, bool)
     kind = arrays[0].dtype.type
     eps = torch.finfo(inputs.dtype).eps
-    in_parallel(_slopes, arrays[0].shape[1], *arrays, following, kind(eps), kind(eps ** (2 / 3)), smooth)
-    return result, unsure
+    in_parallel(_slopes, arrays[0].shape[1], *arrays, unsure, following, kind(eps), kind(eps ** (2 / 3)), smooth)
+    places = np.flatnonzero(unsure)
+    if len(places):
+        parts = np.empty((4, len(places)), kind)
+        in_parallel(_gather, len(places), places, *arrays, parts, following, kind(eps))
+        arrays[-1].reshape(-1)[places] = mean_derivative(*torch.from_numpy(parts)).numpy()
+    return result
 
 
 @compiled(error_model="numpy")
@@ -52,6 +64,18 @@ def _slopes(start, stop, inputs, end, outputs, end_outputs, result, unsure, foll
             if not smooth:
                 for i in range(out.shape[0]):
                     doubt[i] = a[i] == b[i]
+
+
+@compiled()
+def _gather(start, stop, places, inputs, end, outputs, end_outputs, result, parts, following, eps):  # type: ignore[no-untyped-def]
+    rows, size = inputs.shape
+    for at in range(start, stop):
+        row, i = places[at] // size, places[at] % size
+        after = following[row]
+        b = inputs[after, i] if after < rows else end[0, i]
+        q = outputs[after, i] if after < rows else end_outputs[0, i]
+        parts[0, at], parts[1, at] = inputs[row, i], b - inputs[row, i]
+        parts[2, at], parts[3, at] = result[row, i], max(abs(outputs[row, i]), abs(q)) * eps
 
 
 def middle(rows: Tensor, end: Tensor, following: np.ndarray) -> Tensor:

@@ -26,6 +26,9 @@ Path = Literal["layer", "image"]
 REFERENCES_AT_ONCE = 16
 LAYER_ELEMENTS = 2_000_000  # of the layer's features in one batch: large ones stay near the caches
 IMAGE_ELEMENTS = 15_000_000  # of all layers' features in one batch; what is kept takes about twice as much
+KEPT_ELEMENTS = (
+    90_000_000  # of what all operations take in, in one batch: attention keeps far more than its layers show
+)
 FEWEST_ROWS = 4  # a batch of the image path has no fewer points: single ones leave the cores idle
 FEWEST_PIECE = 8  # points of a line in a layer's own space that are followed at once
 PILOTS = 4  # references on which the number of segments is chosen
@@ -201,7 +204,7 @@ def _image_path(
     """Fill `sums` from lines in image space; return the references' logits."""
     logits = []
     take = {index: part.add for index, part in sums.items()}
-    rows = max(FEWEST_ROWS, IMAGE_ELEMENTS // point.elements())
+    rows = max(FEWEST_ROWS, min(IMAGE_ELEMENTS // point.elements(), KEPT_ELEMENTS // max(1, point.trace.elements())))
     for part, pieces in batches(references, segments, rows):
         end = point
         for first, last in pieces:

@@ -6,6 +6,7 @@ own values; b: those of the point following it; m: a multiplier.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,26 +68,23 @@ class Elementwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the multipliers of the inputs."""
         inputs, end, following = ctx.saved_tensors
+        mean_derivative = partial(_mean_derivative, ctx.function)
         before, last = ctx.function(inputs), ctx.function(end)
         kernels = smooth_kernels(inputs, gradients[0])
         if kernels:
-            slope, unsure = kernels.slopes(inputs, end, before, last, following.numpy(), ctx.smooth)
-        else:
-            step = next_point(inputs, end, following) - inputs
-            behind = next_point(before, last, following)
-            slope = behind - before
-            rounding = torch.maximum(before.abs(), behind.abs()) * torch.finfo(inputs.dtype).eps
-            # piecewise linear: both are rounded alike, the quotient is right for any step but 0
-            share = torch.finfo(inputs.dtype).eps ** (2 / 3)
-            unsure = slope.abs() * share <= rounding if ctx.smooth else step == 0
-            slope /= step.masked_fill(step == 0, 1.0)
+            slope = kernels.slopes(inputs, end, before, last, following.numpy(), ctx.smooth, mean_derivative)
+            return slope.mul_(gradients[0]), None, None, None, None
+        step = next_point(inputs, end, following) - inputs
+        behind = next_point(before, last, following)
+        slope = behind - before
+        eps = torch.finfo(inputs.dtype).eps
+        rounding = torch.maximum(before.abs(), behind.abs()) * eps
+        # piecewise linear: both are rounded alike, the quotient is right for any step but 0
+        unsure = slope.abs() * eps ** (2 / 3) <= rounding if ctx.smooth else step == 0
+        slope /= step.masked_fill(step == 0, 1.0)
         places = unsure.nonzero(as_tuple=True)
         if len(places[0]):
-            start, stop = inputs[places], _at_next(inputs, end, following, places)
-            sizes = torch.maximum(before[places].abs(), _at_next(before, last, following, places).abs())
-            slope[places] = _mean_derivative(
-                ctx.function, start, stop - start, slope[places], sizes * torch.finfo(inputs.dtype).eps
-            )
+            slope[places] = mean_derivative(inputs[places], step[places], slope[places], rounding[places])
         return slope.mul_(gradients[0]), None, None, None, None
 
 
@@ -202,13 +200,6 @@ def next_point(rows: Tensor, end: Tensor, following: Tensor) -> Tensor:
     after = rows[following.clamp(max=len(rows) - 1)]
     after[following == len(rows)] = end[0]
     return after
-
-
-def _at_next(rows: Tensor, end: Tensor, following: Tensor, places: tuple[Tensor, ...]) -> Tensor:
-    """Return next_point(rows, end, following)[places]."""
-    row, rest = following[places[0]], places[1:]
-    found = rows[(row.clamp(max=len(rows) - 1), *rest)]
-    return torch.where(row < len(rows), found, end[(torch.zeros_like(row), *rest)])
 
 
 def smooth_kernels(*tensors: Tensor) -> Any:
