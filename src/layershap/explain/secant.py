@@ -46,9 +46,9 @@ class Trace:
         self.values = list(values)
         self.moves = moves  # the axis of the images: see rows.py
 
-    def elements(self) -> int:
-        """Return how many numbers these are."""
-        return sum(value.numel() for inputs in self.values for value in inputs)
+    def elements(self, position: int = 0) -> int:
+        """Return how many numbers these are, from call `position` on."""
+        return sum(value.numel() for inputs in self.values[position:] for value in inputs)
 
     def at(self, position: int, inputs: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
         """Return the values of call `position`, which must fit `inputs` but for the number of rows."""
