@@ -12,7 +12,7 @@ references, drawn as those are, at 8 segments: what the few references miss as w
 maps would take hours: on VGG19, and of the transformers and ConvNeXt on path layer, where captum too is measured on a
 few layers. Neither counts a layer whose map is 0 everywhere, as a transformer's last where the class token decides.
 `gap`: the largest |sum - (f(x) - E f)| of any layer, relative to |f(x) - E f|. Rows marked * are measured on fewer
-layers and scaled to all: said in `measured on`. A row "and 60 more with one" has 60 further references with one segment.
+layers and scaled to all: said in `measured on`. A row "and 60 more with one" has 60 further references, one segment.
 EfficientNet-Lite0, VGG19 and ResNet-18 are the pipeline's; ViT-S/16 (timm), Swin-T and ConvNeXt-T (torchvision) are cut
 by Chain.of as they come, with two classes.
 
@@ -236,7 +236,7 @@ def rows(network: str) -> dict[str, Run]:
     return found
 
 
-def measure(network: str, method: str, size: int, fine: Path) -> Row:
+def measure(network: str, method: str, size: int, fine: Path | None) -> Row:
     """Run one row in this process."""
     model, (image, references) = build(network, size), inputs(size)
     action = rows(network)[method]
@@ -255,7 +255,7 @@ def measure(network: str, method: str, size: int, fine: Path) -> Row:
         change = float(margin(model(image)) - margin(model(references)).mean())
     gap = max(abs(float(values) - change) for values in found.sums.values()) / abs(change)
     errors: dict[str, float | None] = {"": None, "whole ": None}
-    if fine.exists() and "(model, layer)" not in method:
+    if fine and fine.exists() and "(model, layer)" not in method:
         truth = torch.load(fine, weights_only=True)
         for kind in errors:
             expected = truth.get(kind + ("layer" if "path layer" in method else "image"))
