@@ -32,7 +32,7 @@ from layershap.explain.operations import (
     SPELLINGS,
     UnsupportedOperationError,
 )
-from layershap.explain.rows import apply_rule, moves_images, on_path, unwrapped
+from layershap.explain.rows import apply_linear, apply_rule, moves_images, on_path, unwrapped
 from layershap.explain.rules import AdaptiveMaxPool, Clamp, Elementwise, Extremes, MaxPool, Product
 
 BILINEAR = ("matmul", "rmatmul", "einsum")
@@ -152,6 +152,8 @@ class SecantMode(TorchFunctionMode):
                 return func(*args, **kwargs)
             raise UnsupportedOperationError("batch_norm while training mixes the images of a batch: use model.eval()")
         self._check_linear(name, operands, args, kwargs)
+        if name == "linear" and func is F.linear:
+            return apply_linear(*args, **{{"input": "value"}.get(key, key): value for key, value in kwargs.items()})
         # the ordinary operation for an in-place one
         plain: Any = {"add": torch.add, "sub": torch.sub, "masked_fill": torch.masked_fill}.get(name)
         return plain(*args, **kwargs) if plain and func is not torch.rsub else func(*args, **kwargs)
