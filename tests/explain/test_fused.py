@@ -7,11 +7,13 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from conftest import REPOSITORY
 from layershap.explain import explain_layers, rules, sums
 from nets import data, small_chain
+from secants import multipliers, rows
 
 
 @pytest.fixture(autouse=True)
@@ -42,12 +44,41 @@ def test_they_give_the_same(monkeypatch, dtype, memory_format, pool, activation,
         torch.testing.assert_close(compiled[name].standard_error, plain[name].standard_error, **tolerance)
 
 
+MASK = torch.tensor([True, False, True, True, False])
+SMOOTH = {
+    "softmax": lambda x: x.softmax(-1),
+    "softmax over another axis": lambda x: x.softmax(2),
+    "masked softmax": lambda x: x.masked_fill(~MASK, -torch.inf).softmax(-1),
+    "layer norm": lambda x: F.layer_norm(x, x.shape[-1:]),
+    "rms norm": lambda x: F.rms_norm(x, x.shape[-1:], eps=1e-6),
+    "gelu": F.gelu,
+    "leaky relu": F.leaky_relu,
+    "matmul": lambda x: x @ x.mT,
+    "matmul of a batch of its own": lambda x: x @ x[:, :1].mT,
+}
+
+
+@pytest.mark.parametrize("scale", [1, 1e-6, 1e3])
+@pytest.mark.parametrize("name", sorted(SMOOTH))
+def test_smooth_rules_are_those_of_torch(monkeypatch, name, scale):
+    points = rows(3, 4, 5)
+    points = points[-1:] + (points - points[-1:]) * scale
+    points[:2, 0] = points[-1, 0]  # some do not move
+    points[0, 1, 2], points[1, 1, 2], points[2, 1, 2] = 0, 0, 0
+    output, _, found = multipliers(SMOOTH[name], points)
+    monkeypatch.setattr(rules, "fused", None)
+    plain_output, _, plain = multipliers(SMOOTH[name], points)
+    assert torch.equal(output, plain_output)
+    torch.testing.assert_close(found, plain, rtol=1e-9, atol=1e-11)
+
+
 ALONE = """
 import sys
 if "none" in sys.argv:
     sys.modules["numba"] = None
 from layershap.explain import explain_layers, rules
 from nets import data, small_chain
+from secants import multipliers, rows
 found = explain_layers(small_chain(), *data(), segments=3)
 print(rules.fused and type(rules.fused._clamp._cache).__name__)
 print(float(found["conv1"].heatmap[0, 0, 0]))

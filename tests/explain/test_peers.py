@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from layershap.explain import explain_layers
+from layershap.explain import Chain, explain_layers
 from layershap.explain.shap_engine import explain_layers_with_shap
-from nets import data, small_chain
+from layershap.torchvision_guard import torchvision
+from nets import data, small_chain, token_chain
 
 needs_captum = pytest.mark.skipif(
     importlib.util.find_spec("captum") is None, reason="captum is a dependency of the benchmarks alone"
@@ -104,3 +105,36 @@ def test_many_segments_are_captums_integrals(method, path):
     for name, values in expected.items():
         error = (result[name].features - values).norm() / values.norm()
         assert float(error) < 2e-3, name
+
+
+def small_vit():
+    """Patches, class token, two blocks of torch's own."""
+    return token_chain().double()
+
+
+def small_swin():
+    """Torchvision's windows, every second time shifted, cut as any network is."""
+    torch.manual_seed(5)
+    network = torchvision.models.swin_transformer.SwinTransformer(
+        [4, 4], 8, [2, 1], [2, 2], [2, 2], stochastic_depth_prob=0.0, num_classes=2
+    ).double()
+    for value in network.parameters():  # far from where it begins, where it is nearly linear
+        nn.init.normal_(value, std=0.2)
+    return Chain.of(network, torch.zeros(1, 3, 16, 16, dtype=torch.float64))
+
+
+@needs_captum
+@pytest.mark.parametrize(("network", "size"), [(small_vit, 8), (small_swin, 16)])
+@pytest.mark.parametrize(("method", "path"), [("LayerIntegratedGradients", "layer"), ("LayerConductance", "image")])
+def test_many_segments_of_attention_are_captums_integrals(method, path, network, size):
+    model = network()
+    images, references = data(count=1, references=2, shape=(3, size, size))
+    expected = captum_layers(method, model, images, references, steps=3000)
+    result = explain_layers(model, images, references, path=path, segments=128, keep_features=True)
+    single = explain_layers(model, images, references, path=path, segments=1, keep_features=True)
+    for name, values in expected.items():
+        error = (result[name].features - values).norm() / values.norm()
+        assert float(error) < 1e-3, name
+    # what one segment gives is something else
+    first = model.names[0]
+    assert float((single[first].features - expected[first]).norm() / expected[first].norm()) > 1e-2

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layershap.explain.rules import next_point
+from layershap.explain.rules import middle, next_point, smooth_kernels
 
 
 class Softmax(torch.autograd.Function):
@@ -21,14 +21,20 @@ class Softmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, end: Tensor, dim: int, following: Tensor) -> Tensor:
         """Return softmax(inputs, dim)."""
-        ctx.save_for_backward(inputs, end, following)
+        outputs = inputs.softmax(dim)
+        ctx.save_for_backward(inputs, end, outputs, following)
         ctx.dim = dim
-        return inputs.softmax(dim)
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the multipliers of the inputs."""
-        inputs, end, following = ctx.saved_tensors
+        inputs, end, outputs, following = ctx.saved_tensors
+        kernels = smooth_kernels(inputs, gradients[0])
+        if kernels:
+            tensors = (inputs, end, outputs, end.softmax(ctx.dim), gradients[0])
+            moved = (tensor.movedim(ctx.dim, -1) for tensor in tensors)
+            return kernels.softmax_backward(*moved, following.numpy()).movedim(-1, ctx.dim), None, None, None
         share, mean = _logarithmic_means(inputs, next_point(inputs, end, following), ctx.dim)
         centre = (gradients[0] * share).sum(ctx.dim, keepdim=True)
         return mean * (gradients[0] - centre), None, None, None
@@ -92,10 +98,12 @@ class Bilinear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         """Return the multipliers of both factors."""
         left, right, end_left, end_right, following = ctx.saved_tensors
-        means = [
-            ((rows + next_point(rows, end, following)) / 2).requires_grad_()
-            for rows, end in ((left, end_left), (right, end_right))
-        ]
+        means = [middle(left, end_left, following), middle(right, end_right, following)]
+        if ctx.function is torch.matmul and left.dim() == right.dim() > 2:  # without the product itself
+            to_left = (gradients[0] @ means[1].mT).sum_to_size(left.shape)
+            to_right = (means[0].mT @ gradients[0]).sum_to_size(right.shape)
+            return to_left, to_right, None, None, None, None
+        means = [mean.requires_grad_() for mean in means]
         with torch.enable_grad():
             to_left, to_right = torch.autograd.grad(ctx.function(*means), means, gradients[0])
         return to_left, to_right, None, None, None, None

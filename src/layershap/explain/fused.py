@@ -1,94 +1,43 @@
 """The secant rules that touch most memory, each in one pass over it, for float32 and float64 on a CPU.
 
-They compute what the plain torch versions in secant.py compute. Rows are divided among torch.get_num_threads() threads.
-Compiled by numba at first use and kept on disk by it.
+They compute what the plain torch versions in rules.py and sums.py compute. Rows are divided among
+torch.get_num_threads() threads. Compiled by numba at first use and kept on disk by it.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
-from typing import Any
-
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from layershap.explain.kernels import by_row, compiled, in_parallel, memory_format_of, usable
 
-def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile by numba and keep the result on disk; in memory alone where no folder for it can be written."""
-
-    def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:
-            return numba.njit(nogil=True, **options)(function)
-
-    return compile_function
-
-
-def usable(*tensors: Tensor) -> bool:
-    """Return whether the kernels take these tensors."""
-    return all(
-        tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64) and tensor.numel() > 0
-        for tensor in tensors
-    )
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
-
-
-def _in_parallel(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call kernel(start, stop, *arguments) on as many parts of range(count) as torch has threads."""
-    threads = min(torch.get_num_threads(), count)
-    if threads <= 1:
-        kernel(0, count, *arguments)
-        return
-    edges = [count * part // threads for part in range(threads + 1)]
-    waiting = [_pool(threads).submit(kernel, start, stop, *arguments) for start, stop in pairwise(edges)]
-    for part in waiting:
-        part.result()
-
-
-def _memory_format(tensor: Tensor) -> torch.memory_format:
-    last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last and not tensor.is_contiguous() else torch.contiguous_format
-
-
-def _flat(tensor: Tensor, layout: torch.memory_format) -> np.ndarray:
-    """Return [rows, features] in the order of memory."""
-    if layout is torch.channels_last:
-        tensor = tensor.permute(0, 2, 3, 1)
-    return tensor.reshape(len(tensor), -1).numpy()
+__all__ = ["clamp_backward", "heatmaps", "max_pool_backward", "usable"]
 
 
 def clamp_backward(
     inputs: Tensor, end: Tensor, given: Tensor, following: np.ndarray, low: float, high: float
 ) -> Tensor:
     """Return m (r(b) - r(a)) / (b - a) for r = clamp(low, high), for every row a and the row b following it."""
-    layout = _memory_format(inputs)
+    layout = memory_format_of(inputs)
     tensors = [tensor.contiguous(memory_format=layout) for tensor in (inputs, end, given)]
     result = torch.empty_like(inputs, memory_format=layout)
-    arrays = [_flat(tensor, layout) for tensor in (*tensors, result)]
+    arrays = [by_row(tensor, layout) for tensor in (*tensors, result)]
     kind = arrays[0].dtype.type
-    _in_parallel(_clamp, arrays[0].shape[1], *arrays, following, kind(low), kind(high))
+    in_parallel(_clamp, arrays[0].shape[1], *arrays, following, kind(low), kind(high))
     return result
 
 
-@_compiled(error_model="numpy")
+@compiled(error_model="numpy")
 def _clamp(start, stop, inputs, end, given, result, following, low, high):  # type: ignore[no-untyped-def]
     one, zero = inputs.dtype.type(1), inputs.dtype.type(0)
     block = 2048  # stays in the first cache while its rows are gone through
     for first in range(start, stop, block):
         last = min(first + block, stop)
         for row in range(inputs.shape[0]):
-            a_row = inputs[row]
-            b_row = inputs[following[row]] if following[row] < inputs.shape[0] else end[0]
-            g_row, out_row = given[row], result[row]
-            for i in range(first, last):
+            # slices: their indices are never negative, which lets the loop be vectorised
+            a_row, after = inputs[row, first:last], following[row]
+            b_row = inputs[after, first:last] if after < inputs.shape[0] else end[0, first:last]
+            g_row, out_row = given[row, first:last], result[row, first:last]
+            for i in range(out_row.shape[0]):
                 a, b = a_row[i], b_row[i]
                 step = b - a
                 change = min(max(b, low), high) - min(max(a, low), high)
@@ -108,7 +57,7 @@ def max_pool_backward(
 ) -> Tensor:
     """Return the multipliers of max_pool2d (dilation 1) by the rule of rules.MaxPool."""
     rows, channels = inputs.shape[:2]
-    layout = _memory_format(inputs)
+    layout = memory_format_of(inputs)
     tensors = [tensor.contiguous(memory_format=layout) for tensor in (inputs, end, given)]
     halves = kernel == stride == (2, 2) and padding == (0, 0) and min(inputs.shape[2:]) >= 2
     covered = halves and not (inputs.shape[2] % 2 or inputs.shape[3] % 2)  # then every place is written
@@ -121,13 +70,13 @@ def max_pool_backward(
         planes = (following[:, None] * channels + np.arange(channels)).ravel()
     if halves:
         lines = rows * (1 if layout is torch.channels_last else channels) * (inputs.shape[2] // 2)
-        _in_parallel(_max_pool_2, lines, *arrays, planes)
+        in_parallel(_max_pool_2, lines, *arrays, planes)
     else:
-        _in_parallel(_max_pool, len(arrays[0]), *arrays, planes, kernel, stride, padding)
+        in_parallel(_max_pool, len(arrays[0]), *arrays, planes, kernel, stride, padding)
     return result
 
 
-@_compiled(error_model="numpy")
+@compiled(error_model="numpy")
 def _max_pool_2(start, stop, inputs, end, given, result, following):  # type: ignore[no-untyped-def]
     """2 x 2 windows that do not overlap, by selection alone, so that the innermost loop is vectorised."""
     planes, height, width, depth = inputs.shape
@@ -158,7 +107,7 @@ def _max_pool_2(start, stop, inputs, end, given, result, following):  # type: ig
                 out[1, 2 * j + 1, d] = value if at3 else zero
 
 
-@_compiled(error_model="numpy")
+@compiled(error_model="numpy")
 def _max_pool(start, stop, inputs, end, given, result, following, kernel, stride, padding):  # type: ignore[no-untyped-def]
     planes, height, width, depth = inputs.shape
     for plane in range(start, stop):
@@ -192,19 +141,19 @@ def heatmaps(
 ) -> Tensor:
     """Return sum over segments and maps of m (z_b - z_a), [paths, H, W]; `owner`: the path of each row."""
     _, _, height, width = features.shape
-    layout = _memory_format(features)
+    layout = memory_format_of(features)
     tensors = [tensor.contiguous(memory_format=layout) for tensor in (multipliers, features, end)]
     result = torch.zeros(paths, height * width, dtype=torch.float64)
     if layout is torch.channels_last:
         arrays = [tensor.permute(0, 2, 3, 1).flatten(1, 2).numpy() for tensor in tensors]
-        _in_parallel(_sum_last, height * width, *arrays, result.numpy(), following, owner)
+        in_parallel(_sum_last, height * width, *arrays, result.numpy(), following, owner)
     else:
         arrays = [tensor.flatten(2).numpy() for tensor in tensors]
-        _in_parallel(_sum_first, height * width, *arrays, result.numpy(), following, owner)
+        in_parallel(_sum_first, height * width, *arrays, result.numpy(), following, owner)
     return result.view(paths, height, width).to(features.dtype)
 
 
-@_compiled(fastmath={"reassoc"})
+@compiled(fastmath={"reassoc"})
 def _sum_last(start, stop, multipliers, features, end, result, following, owner):  # type: ignore[no-untyped-def]
     rows = multipliers.shape[0]
     for place in range(start, stop):
@@ -217,16 +166,16 @@ def _sum_last(start, stop, multipliers, features, end, result, following, owner)
             result[owner[row], place] += total
 
 
-@_compiled()
+@compiled()
 def _sum_first(start, stop, multipliers, features, end, result, following, owner):  # type: ignore[no-untyped-def]
     rows = multipliers.shape[0]
     block = 4096
     for first in range(start, stop, block):
         last = min(first + block, stop)
         for row in range(rows):
-            out = result[owner[row]]
+            out, after = result[owner[row], first:last], following[row]
             for channel in range(multipliers.shape[1]):
-                m, a = multipliers[row, channel], features[row, channel]
-                b = features[following[row], channel] if following[row] < rows else end[0, channel]
-                for place in range(first, last):
+                m, a = multipliers[row, channel, first:last], features[row, channel, first:last]
+                b = features[after, channel, first:last] if after < rows else end[0, channel, first:last]
+                for place in range(out.shape[0]):
                     out[place] += m[place] * (b[place] - a[place])

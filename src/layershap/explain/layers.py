@@ -26,6 +26,8 @@ Path = Literal["layer", "image"]
 REFERENCES_AT_ONCE = 16
 LAYER_ELEMENTS = 2_000_000  # of the layer's features in one batch: large ones stay near the caches
 IMAGE_ELEMENTS = 15_000_000  # of all layers' features in one batch; what is kept takes about twice as much
+IMAGE_KEPT = 100_000_000  # of what operations take in, in one batch: attention keeps far more than its layers show
+LAYER_KEPT = 250_000_000  # the same for points of several lines in a layer's own space
 FEWEST_ROWS = 4  # a batch of the image path has no fewer points: single ones leave the cores idle
 FEWEST_PIECE = 8  # points of a line in a layer's own space that are followed at once
 PILOTS = 4  # references on which the number of segments is chosen
@@ -203,7 +205,8 @@ def _image_path(
     """Fill `sums` from lines in image space; return the references' logits."""
     logits = []
     take = {index: part.add for index, part in sums.items()}
-    rows = max(FEWEST_ROWS, IMAGE_ELEMENTS // point.elements())
+    kept = max(1, point.trace.elements())
+    rows = max(FEWEST_ROWS, min(IMAGE_ELEMENTS // point.elements(), IMAGE_KEPT // kept))
     for part, pieces in batches(references, segments, rows):
         end = point
         for first, last in pieces:
@@ -228,8 +231,11 @@ def _layer_path(
             features = layer(features)
             if index not in sums:
                 continue
-            rows = max(1, LAYER_ELEMENTS // features[0].numel())
-            for part, pieces in batches(features, segments[index], rows, FEWEST_PIECE):
+            kept = max(1, point.trace.elements(point.positions[index + 1]))
+            rows = max(1, min(LAYER_ELEMENTS // features[0].numel(), LAYER_KEPT // kept))
+            # less one: what the first point of a piece takes in is kept beside
+            piece = max(1, min(FEWEST_PIECE, IMAGE_KEPT // kept - 1))
+            for part, pieces in batches(features, segments[index], rows, piece):
                 end = point
                 for first, last in pieces:
                     lines = Lines(part, point.features[index][0], segments[index], first, last)

@@ -6,10 +6,11 @@ Rows, `end` and `following` as in rules.py. Everything else about layer, group, 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from layershap.explain.rules import next_point
+from layershap.explain.rules import next_point, smooth_kernels
 
 
 class Standardise(torch.autograd.Function):
@@ -30,6 +31,10 @@ class Standardise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the multipliers of the inputs."""
         inputs, end, following = ctx.saved_tensors
+        kernels = smooth_kernels(inputs, gradients[0])
+        if kernels:
+            options = following.numpy(), ctx.centred, ctx.eps
+            return kernels.standardise_backward(inputs, end, gradients[0], *options), None, None, None, None
         start, start_root = _parts(inputs, ctx.centred, ctx.eps)
         after, after_root = _parts(next_point(inputs, end, following), ctx.centred, ctx.eps)
         given, mean = gradients[0], (start + after) / 2
@@ -46,8 +51,8 @@ def standardised(inputs: Tensor, centred: bool, eps: float) -> Tensor:
     """Return the values over the last axis, less their mean where `centred`, over the root of their mean square."""
     if has_torch_function_unary(inputs):  # for the secant rule it is one operation
         return handle_torch_function(standardised, (inputs,), inputs, centred, eps)
-    values, root = _parts(inputs, centred, eps)
-    return values / root
+    norm = F.layer_norm if centred else F.rms_norm
+    return norm(inputs, inputs.shape[-1:], eps=eps)
 
 
 def _parts(inputs: Tensor, centred: bool, eps: float) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch._C._functorch import get_unwrapped, is_batchedtensor
 
@@ -79,6 +80,34 @@ class OnRows(torch.autograd.Function):
             ends = [value[None] for value in ends]
         result = rule.apply(*inputs, *ends, *arguments[2 * count :])
         return (result.unsqueeze(1) if flat else result), 0
+
+
+class LinearOnRows(torch.autograd.Function):
+    """Under torch.vmap: torch's linear of all rows at once, its bias added on the way; vmap adds it afterwards."""
+
+    @staticmethod
+    def forward(value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Not called: the value is always one of torch.vmap's."""
+        raise NotImplementedError
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, value: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+        """Return the result, rows first."""
+        rows = value.movedim(in_dims[0], 0)
+        return F.linear(rows.flatten(0, -2), weight, bias).unflatten(0, rows.shape[:-1]), 0
+
+
+def apply_linear(value: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return torch's linear of a value on the path."""
+    with torch._C.DisableTorchFunction():
+        if is_batchedtensor(value):
+            result: Tensor = LinearOnRows.apply(value, weight, bias)
+            return result
+        return F.linear(value, weight, bias)
 
 
 def apply_rule(

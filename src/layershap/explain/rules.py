@@ -6,6 +6,7 @@ own values; b: those of the point following it; m: a multiplier.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 try:
-    from layershap.explain import fused
-except ImportError:  # without numba the torch versions below do all
-    fused = None  # type: ignore[assignment]
+    from layershap.explain import fused, fused_smooth
+except ImportError:  # without numba the torch versions do all
+    fused = fused_smooth = None  # type: ignore[assignment]
 
 
 class Clamp(torch.autograd.Function):
@@ -67,19 +68,23 @@ class Elementwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the multipliers of the inputs."""
         inputs, end, following = ctx.saved_tensors
-        after = next_point(inputs, end, following)
-        step = after - inputs
-        before, behind = ctx.function(inputs), ctx.function(after)
+        mean_derivative = partial(_mean_derivative, ctx.function)
+        before, last = ctx.function(inputs), ctx.function(end)
+        kernels = smooth_kernels(inputs, gradients[0])
+        if kernels:
+            slope = kernels.slopes(inputs, end, before, last, following.numpy(), ctx.smooth, mean_derivative)
+            return slope.mul_(gradients[0]), None, None, None, None
+        step = next_point(inputs, end, following) - inputs
+        behind = next_point(before, last, following)
         slope = behind - before
         eps = torch.finfo(inputs.dtype).eps
         rounding = torch.maximum(before.abs(), behind.abs()) * eps
         # piecewise linear: both are rounded alike, the quotient is right for any step but 0
         unsure = slope.abs() * eps ** (2 / 3) <= rounding if ctx.smooth else step == 0
         slope /= step.masked_fill(step == 0, 1.0)
-        if unsure.any():
-            slope[unsure] = _mean_derivative(
-                ctx.function, inputs[unsure], step[unsure], slope[unsure], rounding[unsure]
-            )
+        places = unsure.nonzero(as_tuple=True)
+        if len(places[0]):
+            slope[places] = mean_derivative(inputs[places], step[places], slope[places], rounding[places])
         return slope.mul_(gradients[0]), None, None, None, None
 
 
@@ -192,7 +197,23 @@ class Product(torch.autograd.Function):
 
 def next_point(rows: Tensor, end: Tensor, following: Tensor) -> Tensor:
     """Return the values at the point following each row."""
-    return torch.cat([rows, end])[following]
+    after = rows[following.clamp(max=len(rows) - 1)]
+    after[following == len(rows)] = end[0]
+    return after
+
+
+def smooth_kernels(*tensors: Tensor) -> Any:
+    """Return the module of compiled kernels where they take these tensors, else None."""
+    return fused_smooth if fused and fused.usable(*tensors) else None
+
+
+def middle(rows: Tensor, end: Tensor, following: Tensor) -> Tensor:
+    """Return (a + b) / 2."""
+    kernels = smooth_kernels(rows)
+    if kernels:
+        result: Tensor = kernels.middle(rows, end, following.numpy())
+        return result
+    return next_point(rows, end, following).add_(rows).div_(2)
 
 
 def _pool_multipliers(

@@ -33,7 +33,7 @@ from layershap.explain.operations import (
     UnsupportedOperationError,
 )
 from layershap.explain.quotients import Quotient
-from layershap.explain.rows import apply_rule, moves_images, on_path, unwrapped
+from layershap.explain.rows import apply_linear, apply_rule, moves_images, on_path, unwrapped
 from layershap.explain.rules import AdaptiveMaxPool, Clamp, Elementwise, Extremes, MaxPool, Product
 
 BILINEAR = ("matmul", "rmatmul", "einsum")
@@ -46,6 +46,10 @@ class Trace:
     def __init__(self, values: Iterable[tuple[Tensor, ...]] = (), moves: bool = False) -> None:
         self.values = list(values)
         self.moves = moves  # the axis of the images: see rows.py
+
+    def elements(self, position: int = 0) -> int:
+        """Return how many numbers these are, from call `position` on."""
+        return sum(value.numel() for inputs in self.values[position:] for value in inputs)
 
     def at(self, position: int, inputs: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
         """Return the values of call `position`, which must fit `inputs` but for the number of rows."""
@@ -170,6 +174,8 @@ class SecantMode(TorchFunctionMode):
         if name == "__setitem__":
             return self._with_item(*args)
         self._check_linear(name, operands, args, kwargs)
+        if name == "linear" and func is F.linear:
+            return apply_linear(*args, **{{"input": "value"}.get(key, key): value for key, value in kwargs.items()})
         # the ordinary operation for an in-place one
         plain: Any = {"add": torch.add, "sub": torch.sub, "masked_fill": torch.masked_fill}.get(name)
         return plain(*args, **kwargs) if plain and func is not torch.rsub else func(*args, **kwargs)
@@ -309,7 +315,8 @@ class SecantMode(TorchFunctionMode):
                 )
             function = partial(torch.einsum, args[0])
             operands = flat(args[1:])
-        rows = torch.vmap(function) if self.trace.moves else function
+        alike = function is torch.matmul and operands[0].dim() == operands[1].dim() > 1
+        rows = torch.vmap(function) if self.trace.moves and not alike else function
         return self._rule(name, Bilinear, function, tuple(operands), rows)
 
     def _mul_or_div(self, name: str, args: Any, kwargs: Any) -> Tensor:

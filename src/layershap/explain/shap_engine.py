@@ -112,7 +112,7 @@ def _sampled(
         sizes.tolist(), np.random.SeedSequence(seed).generate_state(groups).tolist(), strict=True
     ):
         values = explainer.shap_values(own, nsamples=size, rseed=own_seed)
-        parts.append(torch.from_numpy(np.asarray(values)[..., 0]))
+        parts.append(torch.from_numpy(np.asarray(values)[..., 0]).to(own.device))
     share = (sizes / samples).to(parts[0])
     every = torch.cat(parts)  # [groups, ...]
     features = torch.einsum("g...,g->...", every, share)[None]
