@@ -101,10 +101,11 @@ Maps = dict[str, Tensor]
 
 @dataclass
 class Found:
-    """What a row gives: maps of some layers, and the sums of all their values, by layer."""
+    """What a row gives by layer: maps, sums of all values, and, where it has references of its own, the sums' gaps."""
 
     maps: Maps
     sums: dict[str, float]
+    gaps: dict[str, float] | None = None
 
 
 Run = Callable[[Chain, Tensor, Tensor], Found]
@@ -119,7 +120,8 @@ def own(path: Any, segments: int, tolerance: float | None = None, more: int = 0)
             model, image, references, path=path, segments=segments, tolerance=tolerance, more_references=others
         )
         sums = {name: float(layer.total[0]) for name, layer in result.items()}
-        return Found({name: layer.heatmap[0] for name, layer in result.items()}, sums)
+        gaps = {name: float(layer.gap[0]) for name, layer in result.items()}
+        return Found({name: layer.heatmap[0] for name, layer in result.items()}, sums, gaps)
 
     return run
 
@@ -253,13 +255,16 @@ def measure(network: str, method: str, size: int, fine: Path | None) -> Row:
     seconds *= factor
     with torch.no_grad():
         change = float(margin(model(image)) - margin(model(references)).mean())
-    gap = max(abs(float(values) - change) for values in found.sums.values()) / abs(change)
+    gaps = found.gaps or {name: value - change for name, value in found.sums.items()}
+    gap = max(abs(value) for value in gaps.values()) / abs(change)
     errors: dict[str, float | None] = {"": None, "whole ": None}
     if fine and fine.exists() and "(model, layer)" not in method:
         truth = torch.load(fine, weights_only=True)
         for kind in errors:
             expected = truth.get(kind + ("layer" if "path layer" in method else "image"))
             errors[kind] = distance(maps, expected) if expected else None
+        if "more" in method:
+            errors[""] = None  # its references are others
     return Row(network, method, seconds, memory, errors[""], errors["whole "], gap, measured_on)
 
 
@@ -345,9 +350,11 @@ def main(
     keep_freed_memory()
     torch.set_num_threads(threads)
     if row == "fine":
-        model, (image, references) = build(networks[0], size), inputs(size)
-        truth = {path: own(path, FINE)(model, image, references).maps for path in ("image", "layer")}
-        torch.save(truth, fine)
+        torch.save(fine_maps(networks[0], size), fine)
+        return
+    if row.startswith("memory"):
+        path, segments = row.split()[1:]
+        print(memory(networks[0], path, int(segments), size))
         return
     if row:
         print(json.dumps(asdict(measure(networks[0], row, size, fine))))

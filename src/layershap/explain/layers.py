@@ -207,6 +207,8 @@ def _image_path(
     take = {index: part.add for index, part in sums.items()}
     kept = max(1, point.trace.elements())
     rows = max(FEWEST_ROWS, min(IMAGE_ELEMENTS // point.elements(), IMAGE_KEPT // kept))
+    if segments > rows:  # pieces: what the first point of one takes in is kept beside the next
+        rows = max(1, min(rows, IMAGE_KEPT // kept - 1))
     for part, pieces in batches(references, segments, rows):
         end = point
         for first, last in pieces:

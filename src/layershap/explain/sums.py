@@ -39,9 +39,10 @@ class Sums:
         if self.straight and found.ends:
             # z_b - z_a is (z - z') / K on every segment: only the mean multiplier counts
             start, end = (self.layout.maps(tensor) for tensor in found.ends)
-            mean = lines.by_line(multipliers).mean(1) * (lines.each / lines.segments)
+            mean = lines.by_line(multipliers).mean(1).mul_(lines.each / lines.segments)
             self.own = _plus(self.own, (mean * end).sum((0, 1)))
-            self.reference = _plus(self.reference, (mean * start).sum((0, 1)))
+            self.reference = _plus(self.reference, mean.mul_(start).sum((0, 1)))
+            del mean  # before the next large tensors
         if fused and not self.keep_features and fused.usable(multipliers, features):
             tables = lines.following.numpy(), lines.owner.numpy(), lines.count
             self._add_heatmaps(lines, fused.heatmaps(multipliers, features, last, *tables))
