@@ -45,7 +45,7 @@ def texts(figure) -> list[str]:
 
 def test_what_is_written_adds_up(explained, tmp_path):
     settings = load_params(REPOSITORY / "params.yaml").explain
-    write_pictures(tmp_path, "cat-1", DECISION, torch.rand(3, 8, 8), explained, DESCRIPTION, settings)
+    write_pictures(tmp_path, "cat-1", DECISION, torch.rand(3, 8, 8), explained, DESCRIPTION, settings, "4 references")
     rows = layer_numbers("cat-1", explained)
     with np.load(tmp_path / "cat-1" / "arrays.npz") as arrays:
         for row, (number, name) in zip(rows, explained, strict=True):
