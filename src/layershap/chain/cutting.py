@@ -62,8 +62,9 @@ class Cutter:
 
     def pieces(self) -> list[Piece]:
         """Return the feature layers in order; what comes after the last one is the head."""
-        closed = self._closed(self._merged(self._passages()))
-        places = [at for at in self._passages() if not any(first <= at < last for first, last in closed)]
+        passages = self._passages()
+        closed = self._closed(self._merged(passages))
+        places = [at for at in passages if not any(first <= at < last for first, last in closed)]
         found: list[tuple[int, int]] = []
         first = 1  # 0: the images
         for place in places:
@@ -80,13 +81,12 @@ class Cutter:
 
     def _passages(self) -> list[int]:
         """Return the numbers of the nodes through which everything passes that depends on the images."""
-        nodes = self.graph.nodes
-        number = {node: at for at, node in enumerate(nodes)}
+        nodes, number = self.graph.nodes, self.graph.numbers
         found, reach = [], 0
         for at, node in enumerate(nodes):
             if at and reach <= at and self._is_batch(node):
                 found.append(at)
-            reach = max([reach, *(number.get(user, len(nodes)) for user in node.users if user in number)])
+            reach = max([reach, *(number[user] for user in node.users if user in number)])
         return found
 
     def _is_batch(self, node: fx.Node) -> bool:
@@ -94,14 +94,13 @@ class Cutter:
         return isinstance(two, Shape) and two.sizes[:1] == (2,) and three.sizes[:1] == (3,)
 
     def _mixes(self, node: fx.Node) -> bool:
+        if self._pools_to_a_size(node):
+            return True
         if node.op == "call_module":
             module = self.graph.model.get_submodule(str(node.target))
-            if isinstance(module, nn.modules.pooling._AdaptiveAvgPoolNd):
-                return True
             own = type(module).__module__.startswith("torch.nn")
             return not own or any(isinstance(part, MIXING_MODULES) for part in module.modules())
-        name = _operation(node)
-        return name in MIXING or name in POOLING_TO_A_SIZE
+        return _operation(node) in MIXING
 
     def _merged(self, places: list[int]) -> list[int]:
         """Return the ends of the finest pieces that mix, each with what follows it and does not."""

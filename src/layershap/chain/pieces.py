@@ -27,14 +27,13 @@ def module_of(graph: Graph, first: int, last: int) -> nn.Module:
 
 
 def _modules(graph: Graph, first: int, last: int) -> list[nn.Module] | None:
-    number = {node: at for at, node in enumerate(graph.nodes)}
     found: list[nn.Module] = []
     source = graph.nodes[first - 1]
     at = first
     while at <= last:
         node = graph.nodes[at]
         for call in graph.calls[node]:
-            end = number.get(call.result, -1) if call.result is not None else -1
+            end = graph.numbers.get(call.result, -1) if call.result is not None else -1
             if call.source is source and at <= end <= last:
                 found.append(_content(call.module))
                 source, at = graph.nodes[end], end + 1

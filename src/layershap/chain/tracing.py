@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -42,6 +43,11 @@ class Graph:
     calls: dict[fx.Node, tuple[Call, ...]]
     values: dict[fx.Node, tuple[Any, Any]]
     output: fx.Node
+
+    @cached_property
+    def numbers(self) -> dict[fx.Node, int]:
+        """The place of every node in `nodes`."""
+        return {node: number for number, node in enumerate(self.nodes)}
 
 
 def trace(model: nn.Module, example: Tensor) -> Graph:

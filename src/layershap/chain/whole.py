@@ -38,7 +38,7 @@ def cut(
 
 def _modules(graph: Graph, pieces: list[Piece]) -> list[tuple[str, nn.Module]]:
     """Return names and modules, the head last; a cut over which a value would have to pass beside the features goes."""
-    name, last = "head", graph.nodes.index(graph.output)
+    name, last = "head", graph.numbers[graph.output]
     found: list[tuple[str, nn.Module]] = []
     for piece in reversed(pieces):
         try:

@@ -101,13 +101,13 @@ class LinearOnRows(torch.autograd.Function):
         return F.linear(rows.flatten(0, -2), weight, bias).unflatten(0, rows.shape[:-1]), 0
 
 
-def apply_linear(value: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def apply_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return torch's linear of a value on the path."""
     with torch._C.DisableTorchFunction():
-        if is_batchedtensor(value):
-            result: Tensor = LinearOnRows.apply(value, weight, bias)
+        if is_batchedtensor(input):
+            result: Tensor = LinearOnRows.apply(input, weight, bias)
             return result
-        return F.linear(value, weight, bias)
+        return F.linear(input, weight, bias)
 
 
 def apply_rule(

@@ -60,16 +60,19 @@ class Trace:
         return found
 
 
+INDICES = "max and min: no exact rule is known for indices, which depend on the image"
+
+
 class NoIndices:
     """Stands for indices that depend on the image: they may be returned, and not used."""
 
     def __getattr__(self, name: str) -> Any:
-        raise UnsupportedOperationError("max and min: no exact rule is known for indices, which depend on the image")
+        raise UnsupportedOperationError(INDICES)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Refuse every operation."""
-        return cls().used
+        raise UnsupportedOperationError(INDICES)
 
 
 class WithIndices(NamedTuple):
@@ -175,7 +178,7 @@ class SecantMode(TorchFunctionMode):
             return self._with_item(*args)
         self._check_linear(name, operands, args, kwargs)
         if name == "linear" and func is F.linear:
-            return apply_linear(*args, **{{"input": "value"}.get(key, key): value for key, value in kwargs.items()})
+            return apply_linear(*args, **kwargs)
         # the ordinary operation for an in-place one
         plain: Any = {"add": torch.add, "sub": torch.sub, "masked_fill": torch.masked_fill}.get(name)
         return plain(*args, **kwargs) if plain and func is not torch.rsub else func(*args, **kwargs)

@@ -22,15 +22,10 @@ class FlatPlaces(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return [N, width]."""
-        if self.layout.kind == "last":
-            return self._pooled(features.permute(0, 3, 1, 2)).flatten(1)
-        tokens = features.transpose(1, 2)  # [N, C, T]
-        prefix = self.layout.prefix
-        maps = self._pooled(tokens[:, :, prefix:].unflatten(2, self.layout.grid)).flatten(1)
-        return torch.cat([maps, tokens[:, :, :prefix].flatten(1)], 1) if prefix else maps
-
-    def _pooled(self, maps: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(maps, self.pool) if self.pool else maps
+        places, prefix = self.layout.maps(features), self.layout.prefix
+        maps = self.layout.on_grid(places)
+        maps = (F.adaptive_avg_pool2d(maps, self.pool) if self.pool else maps).flatten(1)
+        return torch.cat([maps, places[:, :, :prefix, 0].flatten(1)], 1) if prefix else maps
 
 
 def build_head(

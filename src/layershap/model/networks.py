@@ -13,7 +13,7 @@ from layershap.model import backbones, own_networks, timm_networks, torchvision_
 from layershap.model.folding import fold_where_it_follows
 from layershap.model.necks import neck_of
 from layershap.model.network import Backbone, Input, Layers, Network
-from layershap.workspace.errors import InputError, SettingsError
+from layershap.workspace.errors import InputError, SettingsError, first_line
 from layershap.workspace.params import Model
 
 TIMM = "timm/"
@@ -119,8 +119,8 @@ def build_backbone(name: str, weights: str, size: int | None = None, layers: Seq
     if name in backbones.BUILDERS and weights != "own":
         found = backbones.BUILDERS[name](weights)
     else:
-        network = build_network(name, weights, image_size(name, size))
-        found = _cut(name, network, image_size(name, size), weights)
+        size = image_size(name, size)
+        found = _cut(name, build_network(name, weights, size), size, weights)
     chosen = found.layers if layers is None else merged(found.layers, layers)
     for _, module in chosen:
         module.eval()
@@ -157,7 +157,7 @@ def _check_size(name: str, network: Network, example: Tensor) -> None:
         with torch.no_grad():
             network.module(example)
     except Exception as error:  # whatever the network raises
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
         size, own = example.shape[-1], network.input.size
         way = f"null takes its own, {own}" if own and own != size else "set one that it takes"
         raise SettingsError(

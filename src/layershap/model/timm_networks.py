@@ -5,7 +5,7 @@ from typing import Any
 
 from layershap.model.network import Input, Network
 from layershap.model.weights import read_state_dict
-from layershap.workspace.errors import InputError, SettingsError
+from layershap.workspace.errors import InputError, SettingsError, first_line
 
 import timm  # isort: skip  (the package's __init__ has torchvision guarded)
 
@@ -76,10 +76,9 @@ def _fetched(name: str, configuration: Any, options: dict[str, Any]) -> Any:
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # of the hub, of its client, of the file
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise InputError(
-            f"model.weights: the weights of timm/{name} could not be fetched: {_source(configuration)} ({reason}); "
-            f"fetch that file on a machine with a network and set model.weights to its path"
+            f"model.weights: the weights of timm/{name} could not be fetched: {_source(configuration)} "
+            f"({first_line(error)}); fetch that file on a machine with a network and set model.weights to its path"
         ) from None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from layershap.workspace.errors import InputError
+from layershap.workspace.errors import InputError, first_line
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -21,8 +21,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except ImportError:
         raise InputError(f"{path}: reading it needs the package safetensors: pip install safetensors") from None
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{path}: cannot be loaded as plain tensors ({reason}); save model.state_dict()") from None
+        raise InputError(
+            f"{path}: cannot be loaded as plain tensors ({first_line(error)}); save model.state_dict()"
+        ) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: holds no state dict of tensors; save model.state_dict()")
     return state

@@ -57,12 +57,16 @@ class References:
     @property
     def count(self) -> int:
         """Return how many there are for each image."""
-        return (1 if self.few is None else len(self.few)) + (0 if self.more is None else len(self.more))
+        return self._few + (0 if self.more is None else len(self.more))
 
     def followed(self, segments: int) -> str:
         """Say how they are followed."""
-        few = 1 if self.few is None else len(self.few)
-        return f"{few} references of {segments} segments" + ("" if self.more is None else f", {len(self.more)} of one")
+        more = "" if self.more is None else f", {len(self.more)} of one"
+        return f"{self._few} references of {segments} segments{more}"
+
+    @property
+    def _few(self) -> int:
+        return 1 if self.few is None else len(self.few)
 
 
 def run() -> None:

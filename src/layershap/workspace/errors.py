@@ -25,3 +25,8 @@ class BusyError(UserError):
     """Another process does the same work in the same folder. Exit status 75."""
 
     exit_code = 75
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what another library's error says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
