@@ -19,6 +19,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).resolve().parents[1]
+IN_PROJECT = ("data.path", "model.code")  # paths in the project, which the stages read from another folder here
 
 
 def write_params(changes: dict[str, object]) -> None:
@@ -48,7 +49,10 @@ def main(seeds: int, settings: tuple[str, ...], keep: Path | None) -> None:
     (folder / "dvc.yaml").touch()
     os.environ.pop("DVC_ROOT", None)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    changes.setdefault("data.path", str(PROJECT / "data" / "own"))
+    project = yaml.load(PROJECT / "params.yaml")
+    for key in IN_PROJECT:
+        section, name = key.split(".")
+        changes.setdefault(key, str(PROJECT / project[section][name]))
     try:
         with chdir(folder):
             measure(seeds, changes)
@@ -69,7 +73,7 @@ def measure(seeds: int, changes: dict[str, object]) -> None:
         fetch.run()
         extract.run()
     preparation = time.perf_counter() - started
-    table = Table(title=", ".join(f"{key} = {value}" for key, value in changes.items() if key != "data.path"))
+    table = Table(title=", ".join(f"{key} = {value}" for key, value in changes.items() if key not in IN_PROJECT))
     for name in ("seed", "accuracy", "95 % interval", "balanced", "ROC-AUC", "images", "epochs", "seconds"):
         table.add_column(name, justify="right")
     found = []
