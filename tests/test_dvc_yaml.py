@@ -15,7 +15,7 @@ STUDIES = YAML(typ="safe").load(REPOSITORY / "study" / "dvc.yaml")["stages"]
 STAGES = {**PIPELINE, **{name: stage for name, stage in STUDIES.items() if not name.startswith("record")}}
 PARAMS = YAML(typ="safe").load(REPOSITORY / "params.yaml")
 # what changes no byte of an out: DVC compares settings itself, names stand in dvc.yaml, the rest is for the eye
-NO_BYTES = re.compile(r"workspace/(?!files)\w+\.py|progress\.py|torchvision_guard\.py|(\w+/)?__init__\.py")
+NO_BYTES = re.compile(r"workspace/(?!files)\w+\.py|progress\.py|launch\.py|torchvision_guard\.py|(\w+/)?__init__\.py")
 # train writes its curve to MLflow while it runs, and no out by way of it
 TRACKING = {"train": "tracking/"}
 
@@ -38,8 +38,8 @@ def settings_read(stage: str) -> set[str]:
             found |= (
                 {f"{section}.{key}"} if key in PARAMS[section] else {f"{section}.{name}" for name in PARAMS[section]}
             )
-    if "prepare(params)" in source:
-        found |= {"runtime.threads"}
+    if "prepare(params" in source:
+        found |= {"runtime.threads", "trainer.accelerator"}
     return found
 
 
@@ -91,6 +91,7 @@ EDITS = {
     "data/origins.py": {"report"},
     "data/split.py": {"split"},
     "explain/rules.py": {"explain"},
+    "hardware/prepare.py": COMPUTE,
     "judging/evaluation.py": {"evaluate"},
     "judging/gate.py": {"gate"},
     "model/classifier.py": COMPUTE,

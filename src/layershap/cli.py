@@ -7,17 +7,22 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from layershap import __version__
+from layershap.launch import launch
 from layershap.workspace import paths
 from layershap.workspace.errors import InputError, UserError
 from layershap.workspace.lock import only_one
 
+if TYPE_CHECKING:
+    from layershap.workspace.params import Params
+
 STUDIES = ("quality", "other-faces")
 STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", *STUDIES)
+SHARED = ("extract", "train", "evaluate")  # stages that several processes can compute together; explain is another
 HERE = Path.cwd()  # where the user stands: commands work in the project's folder
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 DISK_ERROR = 74  # as sysexits.h has it
@@ -38,7 +43,7 @@ def cli() -> None:
     os.chdir(Path.cwd() if "DVC_ROOT" in os.environ else paths.project_root())
 
 
-def _checked() -> None:
+def _checked() -> "Params":
     """Check all settings before any work, and before anything slow is imported.
 
     Whether torchvision or timm has a network of a name they alone can say, and loading them takes seconds: that is
@@ -46,11 +51,13 @@ def _checked() -> None:
     """
     from layershap.workspace.params import KNOWN_BACKBONES, load_params
 
-    model = load_params().model
+    params = load_params()
+    model = params.model
     if model.backbone not in KNOWN_BACKBONES or model.weights == "own":
         from layershap.model.networks import check_model
 
         check_model(model)
+    return params
 
 
 def _add_stage(name: str) -> None:
@@ -58,7 +65,9 @@ def _add_stage(name: str) -> None:
 
     @cli.command(name, help=f"Run the stage {name}.", short_help=f"run the stage {name}")
     def command() -> None:
-        _checked()
+        params = _checked()
+        if name in SHARED:
+            launch(name, params)
         with only_one(name):
             import_module(module).run()
 
@@ -73,14 +82,13 @@ for _name in STAGES:
 @click.option("--out", default="explained", show_default=True, type=UserPath(file_okay=False), help="Folder.")
 def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> None:
     """Run the stage explain; or explain the given IMAGES with the trained model and draw their contact sheets."""
-    from layershap.workspace.params import load_params
-
-    load_params()
+    params = _checked()
     if images:
         from layershap.serving.explain_files import explain_files
 
         explain_files(images, layers, out)
     else:
+        launch("explain", params)
         with only_one("explain"):
             import_module("layershap.stages.explain").run()
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from layershap.workspace import ranks
+
 
 def progress_bar(iterable: Any = None, **options: Any) -> Any:
     """Return a tqdm bar with the project's settings; options as tqdm's."""
+    options.setdefault("disable", not ranks.first())
     interval = 0.1 if interactive() else 10.0
     return tqdm(iterable, mininterval=interval, maxinterval=max(interval, 10.0), file=sys.stderr, **options)
 

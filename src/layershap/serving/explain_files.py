@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layershap.data.images import RefusedImageError, read_image
-from layershap.model.runtime import prepare
+from layershap.hardware.prepare import prepare
 from layershap.plots import canvas
 from layershap.progress import progress_bar
 from layershap.reporting import figures
@@ -27,7 +27,7 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
     named in the InputError that is raised when the others are done.
     """
     params = load_params()
-    prepare(params)
+    prepare(params, alone=True)
     if not paths.MODEL_REFERENCES.exists():
         raise InputError(f"no model in {paths.MODELS}: run 'dvc repro train' first")
     predictor = Predictor(paths.MODELS)

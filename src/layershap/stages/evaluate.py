@@ -12,9 +12,9 @@ from torch import Tensor
 from layershap.chain import Chain
 from layershap.data.features import FeatureCache, batches, load_batch
 from layershap.data.tables import Dataset, write_table
+from layershap.hardware.prepare import prepare
 from layershap.judging.evaluation import evaluate_predictions, reliability_curve
 from layershap.model.classifier import Description, boundary, load_classifier
-from layershap.model.runtime import prepare
 from layershap.plots import canvas, words
 from layershap.reporting import decisions, figures
 from layershap.workspace import paths

@@ -13,8 +13,8 @@ from layershap.data.tables import Dataset, natural, read_table, write_table
 from layershap.explain import Chain, blurred_reference, choose_references, explain_layers, mean_reference
 from layershap.explain.explanations import panels
 from layershap.explain.shap_engine import explain_layers_with_shap
+from layershap.hardware.prepare import prepare
 from layershap.model.classifier import Description, load_classifier, numbered
-from layershap.model.runtime import prepare
 from layershap.plots import canvas, sheets, words
 from layershap.progress import progress_bar, warnings_above_the_bar
 from layershap.reporting import figures

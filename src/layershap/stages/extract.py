@@ -2,9 +2,9 @@
 
 from layershap.data.features import extract_features
 from layershap.data.tables import Dataset
+from layershap.hardware.prepare import prepare
 from layershap.model.classifier import Description, boundary, build_classifier
 from layershap.model.networks import image_size
-from layershap.model.runtime import prepare
 from layershap.workspace import paths
 from layershap.workspace.files import replacing
 from layershap.workspace.params import load_params

@@ -6,8 +6,8 @@ import torch
 from layershap.data.features import batches, load_batch
 from layershap.data.tables import Dataset, write_table
 from layershap.explain import mean_reference
+from layershap.hardware.prepare import prepare
 from layershap.model.classifier import build_classifier, load_classifier, numbered
-from layershap.model.runtime import prepare
 from layershap.study import other_faces_figures as pictures
 from layershap.study.expectations import EXPERIMENTS, Results
 from layershap.study.images import draw, draw_of_each_class, each_image
@@ -33,7 +33,7 @@ ROOMS = ("chain", "data", "explain", "model", "study")
 def run() -> None:
     """Write the numbers per image, the table per layer, the findings and the figures."""
     params = load_params()
-    prepare(params)
+    prepare(params, alone=True)
     settings = params.other_faces
     dataset = Dataset.read()
     model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)

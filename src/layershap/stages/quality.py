@@ -4,8 +4,8 @@ import torch
 
 from layershap.data.features import load_batch
 from layershap.data.tables import Dataset, write_table
+from layershap.hardware.prepare import prepare
 from layershap.model.classifier import load_classifier, numbered
-from layershap.model.runtime import prepare
 from layershap.plots import canvas
 from layershap.reporting import figures
 from layershap.study.images import draw, each_image
@@ -23,7 +23,7 @@ ROOMS = ("chain", "data", "explain", "model", "study")
 def run() -> None:
     """Write the numbers per image, the table per layer and its picture."""
     params = load_params()
-    prepare(params)
+    prepare(params, alone=True)
     settings = params.quality
     dataset = Dataset.read()
     model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)

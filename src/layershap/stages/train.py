@@ -9,9 +9,9 @@ from layershap.chain import Chain
 from layershap.data.features import FeatureCache
 from layershap.data.references import save_references
 from layershap.data.tables import Dataset, write_table
+from layershap.hardware.prepare import prepare
 from layershap.model.classifier import Description, boundary, build_classifier, layer_table, save_classifier
 from layershap.model.networks import image_size
-from layershap.model.runtime import prepare
 from layershap.progress import interactive
 from layershap.tracking import lineage
 from layershap.tracking.run import Run

@@ -6,14 +6,20 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from layershap.workspace import paths
+from layershap.workspace import paths, ranks
 from layershap.workspace.errors import BusyError
 from layershap.workspace.files import read_json, write_json
 
 
 @contextmanager
 def only_one(stage: str) -> Iterator[None]:
-    """Hold the folder's lock; raise BusyError naming the stage and process that holds it. A kill releases it."""
+    """Hold the folder's lock, by the first of the stage's processes.
+
+    Raises BusyError naming the stage and process that holds it. A kill releases it.
+    """
+    if not ranks.first():
+        yield
+        return
     paths.LOCK.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(paths.LOCK, timeout=0):

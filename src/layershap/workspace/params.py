@@ -200,6 +200,22 @@ class Tracking(_Section):
     patch: bool
 
 
+class Trainer(_Section):
+    """On what is computed: Lightning's Trainer and Fabric take these as they are."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
+    num_nodes: Annotated[int, Field(ge=1, le=65536)]
+    strategy: Literal["auto", "ddp"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class Loader(_Section):
+    """Reading of images."""
+
+    workers: Annotated[int, Field(ge=0, le=1024)]
+
+
 class Runtime(_Section):
     """The machine's part in the result."""
 
@@ -221,6 +237,9 @@ class Params(_Section):
     quality: Quality
     other_faces: OtherFaces
     tracking: Tracking
+    trainer: Trainer
+    loader: Loader
+    launcher: str
     runtime: Runtime
 
 

@@ -1,19 +1,6 @@
-"""What every stage that computes does first."""
+"""How the C library keeps memory."""
 
 import ctypes
-
-import torch
-
-from layershap.workspace.params import Params
-from layershap.workspace.quiet import quiet_libraries
-
-
-def prepare(params: Params) -> None:
-    """Fix the number of threads and torch's generator, and quiet other libraries' advertisements."""
-    keep_freed_memory()
-    torch.set_num_threads(params.runtime.threads)
-    torch.manual_seed(params.train.seed)
-    quiet_libraries()
 
 
 def keep_freed_memory() -> None:

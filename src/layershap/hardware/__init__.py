@@ -1,0 +1,1 @@
+"""On which devices, and by how many processes together, a stage computes."""
