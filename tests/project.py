@@ -76,11 +76,14 @@ class Project:
         """Change a setting in params.yaml."""
         yaml = YAML()
         content = yaml.load(self.root / "params.yaml")
-        section, key = name.split(".")
+        section, _, key = name.partition(".")
         if isinstance(value, list):
             value = CommentedSeq(value)
             value.fa.set_flow_style()  # as the project writes lists
-        content[section][key] = value
+        if key:
+            content[section][key] = value
+        else:
+            content[section] = value
         yaml.dump(content, self.root / "params.yaml")
 
     def environment(self) -> dict[str, str]:

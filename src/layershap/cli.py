@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import click
 
 from layershap import __version__
 from layershap.launch import launch
-from layershap.workspace import paths
+from layershap.workspace import paths, ranks
 from layershap.workspace.errors import InputError, UserError
 from layershap.workspace.lock import only_one
 
@@ -25,6 +26,7 @@ STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", *STUDIES)
 SHARED = ("extract", "train", "evaluate")  # stages that several processes can compute together; explain is another
 HERE = Path.cwd()  # where the user stands: commands work in the project's folder
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+LOST = re.compile(r"closed by peer|Connection (reset|refused)|[Tt]imed out|NCCL|Broken pipe")  # as gloo, NCCL say it
 DISK_ERROR = 74  # as sysexits.h has it
 
 
@@ -217,11 +219,17 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except UserError as error:
-        click.echo(f"layershap: {error}", err=True)
+        who = f" (rank {ranks.rank()})" if ranks.count() > 1 else ""
+        click.echo(f"layershap{who}: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
+    except RuntimeError as error:
+        if ranks.count() == 1 or not LOST.search(str(error)):
+            raise
+        click.echo(f"layershap (rank {ranks.rank()}): another process of this stage has ended", err=True)
+        sys.exit(1)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not Path(error.filename or "/").is_absolute():
             click.echo(f"layershap: no {error.filename}: run 'dvc repro', which makes it", err=True)

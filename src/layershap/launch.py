@@ -40,7 +40,7 @@ def launch(stage: str, params: Params) -> None:
 def _become(launcher: list[str], stage: str) -> None:
     program = shutil.which(launcher[0]) or shutil.which(launcher[0], path=str(Path(sys.executable).parent))
     if program is None:
-        raise SettingsError(f"launcher: no program {launcher[0]!r} is found; install it, or leave launcher empty")
+        raise SettingsError(f"launcher: no program {launcher[0]!r} is found; install it, or set launcher to null")
     # torchrun takes a Python file, srun a program: the command's own file is both
     command = Path(sys.executable).with_name("layershap")
     os.environ[ranks.LAUNCHED] = "1"
@@ -100,7 +100,7 @@ def _failure(error: "object", stage: str, count: int) -> ProcessError:
     else:
         what = f"ended with exit status {code}"
     return ProcessError(
-        f"{stage}: process {rank} of {count} (rank {rank}, pid {failure.pid}) {what}, and the others were ended; "
-        f"nothing half-written is left: run the same again",
+        f"{stage}: rank {rank} of {count} processes (pid {failure.pid}) {what}, and the others were ended; what was "
+        f"written is whole: run the same again",
         code,
     )

@@ -66,14 +66,14 @@ def _chosen(pieces: list[Piece], layers: str | Sequence[str] | None) -> list[Pie
 def _example(model: nn.Module) -> Tensor:
     configuration: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None) or {}
     size = configuration.get("input_size", USUAL_SIZE)
-    place: Any = next(model.parameters(), torch.zeros(()))
+    place: Any = next(model.parameters(), torch.zeros((), device="cpu"))
     return torch.zeros(1, *size, dtype=place.dtype, device=place.device)
 
 
 def _check(model: nn.Module, found: list[tuple[str, nn.Module]], example: Tensor) -> None:
     """Raise where layers and head do not compute what the model does."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, *example.shape[1:], generator=generator).to(example)
+    images = torch.randn(2, *example.shape[1:], generator=generator, device="cpu").to(example)
     with torch.no_grad():
         expected: Any = model(images.clone())
         given: Any = images

@@ -18,7 +18,7 @@ def relative_gap(row: Call, end: Call, generator: torch.Generator) -> tuple[floa
     outputs, given, right = [], [], _Sum()
     for held, after in zip(row.outputs, end.outputs, strict=True):
         before, behind = held.row(), after.row().detach()
-        random = torch.randn(behind.shape, generator=generator, dtype=torch.float64).to(before)
+        random = torch.randn(behind.shape, generator=generator, dtype=torch.float64, device="cpu").to(before)
         random.masked_fill_(~(before.isfinite() & behind.isfinite()), 0.0)  # as under a mask
         right.add(random, before.detach(), behind)
         if before.requires_grad:

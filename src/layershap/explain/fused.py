@@ -143,7 +143,7 @@ def heatmaps(
     _, _, height, width = features.shape
     layout = memory_format_of(features)
     tensors = [tensor.contiguous(memory_format=layout) for tensor in (multipliers, features, end)]
-    result = torch.zeros(paths, height * width, dtype=torch.float64)
+    result = torch.zeros(paths, height * width, dtype=torch.float64, device="cpu")
     if layout is torch.channels_last:
         arrays = [tensor.permute(0, 2, 3, 1).flatten(1, 2).numpy() for tensor in tensors]
         in_parallel(_sum_last, height * width, *arrays, result.numpy(), following, owner)

@@ -10,16 +10,19 @@ Output = Literal["margin", "logit", "probability"]
 
 
 def choose_targets(logits: Tensor, target: int | None) -> Tensor:
-    """Return the class explained for each image [N]: `target`, or class 1 of two, or the predicted one of more."""
+    """Return the class explained for each image [N], on the processor.
+
+    `target`, or class 1 of two, or the predicted one of more.
+    """
     count, classes = logits.shape
     classes = max(classes, 2)  # one unit is the log odds of class 1
     if logits.shape[1] == 1 and target == 0:
         raise ValueError("target must be 1 for a head with one unit, not 0: its logit is that of class 1")
     if target is None:
-        return torch.ones(count, dtype=torch.long) if classes == 2 else logits.argmax(1).cpu()
+        return torch.ones(count, dtype=torch.long, device="cpu") if classes == 2 else logits.argmax(1).cpu()
     if not 0 <= target < classes:
         raise ValueError(f"target must be a class from 0 to {classes - 1}, not {target}")
-    return torch.full((count,), target)
+    return torch.full((count,), target, device="cpu")
 
 
 def output_values(logits: Tensor, target: int, output: Output) -> Tensor:

@@ -36,7 +36,8 @@ class Clamp(torch.autograd.Function):
         """Return the multipliers of the inputs."""
         inputs, end, following = ctx.saved_tensors
         if fused and fused.usable(inputs, gradients[0]):
-            low, high = (float(ctx.function(torch.tensor(end, dtype=torch.float64))) for end in (-torch.inf, torch.inf))
+            ends = (inputs.new_tensor(end, dtype=torch.float64) for end in (-torch.inf, torch.inf))
+            low, high = (float(ctx.function(end)) for end in ends)
             return fused.clamp_backward(inputs, end, gradients[0], following.numpy(), low, high), None, None, None
         outputs = ctx.function(inputs)
         after = next_point(inputs, end, following)

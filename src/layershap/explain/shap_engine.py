@@ -106,14 +106,14 @@ def _sampled(
 
     explainer = shap.GradientExplainer(tail, references, batch_size=16)
     groups = min(GROUPS, samples)
-    sizes = torch.tensor([samples // groups + (number < samples % groups) for number in range(groups)])
+    sizes = np.array([samples // groups + (number < samples % groups) for number in range(groups)])
     parts = []
     for size, own_seed in zip(
         sizes.tolist(), np.random.SeedSequence(seed).generate_state(groups).tolist(), strict=True
     ):
         values = explainer.shap_values(own, nsamples=size, rseed=own_seed)
         parts.append(torch.from_numpy(np.asarray(values)[..., 0]).to(own.device))
-    share = (sizes / samples).to(parts[0])
+    share = torch.from_numpy(sizes / samples).to(parts[0])
     every = torch.cat(parts)  # [groups, ...]
     features = torch.einsum("g...,g->...", every, share)[None]
     single = layout.maps(every).sum(1)

@@ -44,8 +44,8 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean, device="cpu").view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, device="cpu").view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return normalised images of the same shape."""
@@ -59,7 +59,7 @@ def build_classifier(description: Description, weights: str) -> Chain:
     layers = [(first, nn.Sequential(Normalize(backbone.mean, backbone.std), module)), *others]
     size = description.image_size
     with torch.no_grad():  # what a layer keeps for later calls must be fit for gradients
-        probe = torch.zeros(1, 3, size, size)
+        probe = torch.zeros(1, 3, size, size, device="cpu")
         for _, layer in layers:
             probe = layer(probe)
     head = build_head(
@@ -84,7 +84,7 @@ def layer_table(model: Chain, image_size: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = [
         {"number": 1, "name": "input", "type": "Input", "shape": [3, image_size, image_size]}
     ]
-    tensor = torch.zeros(1, 3, image_size, image_size)
+    tensor = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
     with torch.no_grad():
         for name, module in [*zip(model.names, model.layers, strict=True), *_head_layers(model.head)]:
             tensor = module(tensor)

@@ -128,7 +128,7 @@ def build_backbone(name: str, weights: str, size: int | None = None, layers: Seq
 
 
 def _cut(name: str, network: Network, size: int, weights: str) -> Backbone:
-    example = torch.zeros(1, 3, size, size)
+    example = torch.zeros(1, 3, size, size, device="cpu")
     _check_size(name, network, example)
     own = network.module.state_dict(keep_vars=True)
     missed = {id(own[key]): why for key, why in network.lacking.items()}

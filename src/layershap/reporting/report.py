@@ -93,13 +93,16 @@ def render(name: str, content: Mapping[str, Any]) -> str:
     return environment.get_template(name).render(content)
 
 
-def settings_table(params: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+def settings_table(params: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return every setting as it would be given to `dvc exp run -S`."""
-    return [
-        (f"{section}.{key}", "null" if value is None else str(value))
-        for section, values in params.items()
-        for key, value in values.items()
-    ]
+    found: dict[str, Any] = {}
+    for section, values in params.items():
+        found |= (
+            {f"{section}.{key}": value for key, value in values.items()}
+            if isinstance(values, dict)
+            else {section: values}
+        )
+    return [(name, "null" if value is None else str(value)) for name, value in found.items()]
 
 
 def embed(picture: Path, limit: int = PICTURE_BYTES) -> str:

@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from layershap.chain import Chain
-from layershap.data.features import FeatureCache, batches, load_batch
+from layershap.data.features import FeatureCache, load_batch
 from layershap.data.tables import Dataset, write_table
 from layershap.hardware.prepare import prepare
+from layershap.hardware.processes import Processes
 from layershap.judging.evaluation import evaluate_predictions, reliability_curve
 from layershap.model.classifier import Description, boundary, load_classifier
 from layershap.plots import canvas, words
+from layershap.progress import progress_bar
 from layershap.reporting import decisions, figures
 from layershap.workspace import paths
 from layershap.workspace.files import replacing, write_json
@@ -28,13 +30,16 @@ PIXEL_DIGEST = 16  # hexadecimal digits by which a picture is known in the table
 def run() -> None:
     """Write metrics, predictions and pictures of the test images."""
     params = load_params()
-    prepare(params)
+    processes = prepare(params)
     dataset = Dataset.read()
     model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
     rows = dataset.rows("test")
     targets = dataset.targets[rows]
-    probabilities = predict(model, dataset, rows, description.image_size, params.evaluate.batch_size)
-    difference = cache_difference(model, rows, probabilities, boundary(model, params.model.unfreeze))
+    model.to(processes.device)
+    probabilities = predict(model, dataset, rows, description.image_size, params.evaluate.batch_size, processes)
+    difference = cache_difference(model, rows, probabilities, boundary(model, params.model.unfreeze), processes)
+    if not processes.first:
+        return
     exact = probabilities.numpy().astype(np.float64)
     exact /= exact.sum(1, keepdims=True)
 
@@ -61,22 +66,29 @@ def run() -> None:
 
 
 @torch.inference_mode()
-def predict(model: Chain, dataset: Dataset, rows: np.ndarray, size: int, batch_size: int) -> Tensor:
-    """Return the probabilities [N, classes] of the images at `rows`, from their files."""
+def predict(
+    model: Chain, dataset: Dataset, rows: np.ndarray, size: int, batch_size: int, processes: Processes
+) -> Tensor:
+    """Return the probabilities [N, classes] of the images at `rows`, from their files; the batches are divided."""
     files = [dataset.paths[row] for row in rows]
-    found = []
-    for part in batches(len(files), batch_size, "evaluate"):
+    own = processes.share([slice(start, start + batch_size) for start in range(0, len(files), batch_size)])
+    found = {}
+    for part in progress_bar(own, desc="evaluate", unit="batch"):
         images = load_batch(files[part], size).contiguous(memory_format=torch.channels_last)
-        found.append(model(images).softmax(1))
-    return torch.cat(found)
+        found[part.start] = model(images.to(processes.device)).softmax(1).cpu()
+    together = {start: values for share in processes.gathered(found) for start, values in share.items()}
+    return torch.cat([together[start] for start in sorted(together)])
 
 
 @torch.inference_mode()
-def cache_difference(model: Chain, rows: np.ndarray, probabilities: Tensor, start: int) -> float:
+def cache_difference(model: Chain, rows: np.ndarray, probabilities: Tensor, start: int, processes: Processes) -> float:
     """Return the largest difference to the probabilities by way of the cached features; raise where they disagree."""
     cache = FeatureCache(paths.FEATURES)
-    parts = [model.tail(cache.rows(part), start) for part in np.array_split(rows, max(len(rows) // 64, 1))]
-    difference = float((torch.cat(parts).softmax(1) - probabilities).abs().max())
+    found = [0.0]
+    for places in processes.share(np.array_split(np.arange(len(rows)), max(len(rows) // 64, 1))):
+        logits = model.tail(cache.rows(rows[places]).to(processes.device), start)
+        found.append(float((logits.softmax(1).cpu() - probabilities[places]).abs().max()))
+    difference = float(np.max(processes.gathered(np.max(found))))  # NaN where one is
     if not difference <= CACHE_TOLERANCE:
         raise ArithmeticError(
             f"probabilities by way of {paths.FEATURES} differ by {difference:.3g} from those of the images: "

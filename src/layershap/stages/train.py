@@ -9,7 +9,7 @@ from layershap.chain import Chain
 from layershap.data.features import FeatureCache
 from layershap.data.references import save_references
 from layershap.data.tables import Dataset, write_table
-from layershap.hardware.prepare import prepare
+from layershap.hardware.prepare import prepare, resolved
 from layershap.model.classifier import Description, boundary, build_classifier, layer_table, save_classifier
 from layershap.model.networks import image_size
 from layershap.progress import interactive
@@ -17,7 +17,7 @@ from layershap.tracking import lineage
 from layershap.tracking.run import Run
 from layershap.tracking.runs import MODEL_TAG, open_run
 from layershap.training.datamodule import FeatureDataModule, Labels
-from layershap.training.fit import Trained, train_tail
+from layershap.training.fit import Report, Trained, train_tail
 from layershap.workspace import paths
 from layershap.workspace.files import file_digest, remove, write_json
 from layershap.workspace.fingerprint import code_files, fingerprint
@@ -29,7 +29,7 @@ ROOMS = ("chain", "data", "model", "training", "stages/train.py")  # whose code 
 def run() -> None:
     """Write the model, its numbers and its learning curve."""
     params = load_params()
-    prepare(params)
+    processes = prepare(params)
     dataset = Dataset.read()
     description = Description(
         params.model.backbone,
@@ -45,9 +45,7 @@ def run() -> None:
     train, val = (_labels(dataset, part, params.train.soft_labels) for part in ("train", "val"))
     data = FeatureDataModule(cache, train, val, params.train.batch_size, params.train.seed)
     table = layer_table(model, description.image_size)
-    print_layers(table)
-
-    used = params.model_dump(include={"model", "extract", "head", "train", "runtime"})
+    used = params.model_dump(include={"model", "extract", "head", "train", "trainer", "runtime"})
     inputs = [
         paths.IMAGES_TABLE,
         paths.SPLIT_TABLE,
@@ -55,17 +53,20 @@ def run() -> None:
         *code_files(Path(params.model.code)),
     ]
     work = paths.CHECKPOINTS / fingerprint(used, inputs, ROOMS)
+
+    def fit(report: Report) -> Trained:
+        start, options = boundary(model, params.model.unfreeze), resolved(params.trainer)
+        return train_tail(model, start, data, params.train, work, report, interactive(), processes, options)
+
+    if not processes.first:  # the first one talks and writes
+        fit(lambda epoch, metrics: None)
+        return
+    print_layers(table)
     run = open_run(lineage.run_name(params), work / "run_id")
-
-    def report(epoch: int, metrics: dict[str, float]) -> None:
-        run.log_metrics(metrics, step=epoch)
-
     try:
         log_beginning(run, params)
         with run.system_metrics():
-            trained = train_tail(
-                model, boundary(model, params.model.unfreeze), data, params.train, work, report, interactive()
-            )
+            trained = fit(lambda epoch, metrics: run.log_metrics(metrics, step=epoch))
         write_outs(model, description, trained, dataset, params)
         run.set_tags({MODEL_TAG: file_digest(paths.MODEL_WEIGHTS)})
     except BaseException as error:

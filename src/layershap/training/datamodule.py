@@ -1,4 +1,4 @@
-"""Cached features as Lightning wants them: exact order from (seed, epoch), whole batches at once."""
+"""Cached features as Lightning wants them: exact order from (seed, epoch), a process's share of a batch at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from layershap.torchvision_guard import torchvision  # noqa: F401  (Lightning im
 import pytorch_lightning as lightning  # isort: skip
 
 from layershap.data.features import FeatureCache
+from layershap.training.together import Rows, SharedBatches, several
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, int]
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,16 @@ class FeatureDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.labels.indices)
 
-    def __getitems__(self, items: list[tuple[int, int]]) -> Batch:
-        """Return features [B, C, H, W], class numbers [B] and soft targets [B, classes] of a whole batch."""
+    def __getitems__(self, rows: Rows) -> Batch:
+        """Return a process's share of a batch, and the size of the whole batch.
+
+        Features [B, C, H, W], class numbers [B] and soft targets [B, classes].
+        """
+        size, items = rows
         positions, views = np.array(items).T
         features = self.cache.rows(self.labels.indices[positions], views)
         numbers = torch.from_numpy(self.labels.numbers[positions])
-        return features, numbers, torch.from_numpy(self.labels.soft[positions]).float()
+        return features, numbers, torch.from_numpy(self.labels.soft[positions]).float(), size
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -101,10 +106,10 @@ class FeatureDataModule(lightning.LightningDataModule):
         return self._loader(self.val, InOrder(len(self.val.indices)))
 
     def _loader(self, labels: Labels, sampler: Sampler[tuple[int, int]]) -> DataLoader[Batch]:
+        shared: Any = SharedBatches(sampler, self.batch_size, *several())
         return DataLoader(
             FeatureDataset(self.cache, labels),
-            batch_size=self.batch_size,
-            sampler=sampler,
+            batch_sampler=shared,
             collate_fn=_as_it_is,  # the data set returns whole batches
             generator=torch.Generator().manual_seed(self.seed),
         )

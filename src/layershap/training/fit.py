@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from layershap.chain import Chain
+from layershap.hardware.processes import Processes
 from layershap.training.datamodule import Batch, FeatureDataModule
+from layershap.training.together import Share, shared_dropout
 from layershap.workspace.params import Train
 
 import pytorch_lightning as lightning  # isort: skip
@@ -29,12 +32,14 @@ class TailClassifier(lightning.LightningModule):
 
     class_weights: Tensor
 
-    def __init__(self, model: Chain, start: int, settings: Train, class_weights: Tensor):
+    def __init__(self, model: Chain, start: int, settings: Train, class_weights: Tensor, share: Share | None = None):
         super().__init__()
+        self.share = share or Share()
         self.unfrozen = nn.ModuleList(model.layers[start:])
         self.head = model.head
         self.settings = settings
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
         self.train_accuracy = MulticlassAccuracy(len(class_weights), average="micro")
         self.val_accuracy = MulticlassAccuracy(len(class_weights), average="micro")
 
@@ -49,27 +54,28 @@ class TailClassifier(lightning.LightningModule):
         torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Return the loss of a batch."""
-        loss, logits = self._loss(batch)
-        self.train_accuracy(logits, batch[1])
-        self._log("train", loss, self.train_accuracy, len(logits))
-        return loss
+        """Return what this process adds to the mean loss of a batch."""
+        losses = self._losses("train", batch, self.train_loss, self.train_accuracy)
+        return self.share.mean(losses)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Log loss and accuracy of a batch."""
-        loss, logits = self._loss(batch)
-        self.val_accuracy(logits, batch[1])
-        self._log("val", loss, self.val_accuracy, len(logits))
+        self._losses("val", batch, self.val_loss, self.val_accuracy)
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        features, _, soft = batch
+    def _losses(self, part: str, batch: Batch, mean: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
+        """Return the losses [B] of this process's rows, and log their mean and accuracy over all processes."""
+        features, numbers, soft, size = batch
+        self.share.size = size
         logits = self(features)
         losses = -(soft * self.class_weights * logits.log_softmax(1)).sum(1)
-        return losses.mean(), logits
-
-    def _log(self, part: str, loss: Tensor, accuracy: MulticlassAccuracy, size: int) -> None:
-        values: dict[str, Any] = {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
-        self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
+        own = self.share.own  # of none, the one row that is there does not count
+        if own:
+            mean.update(losses.detach().mean(), own)
+            accuracy.update(logits, numbers)
+        # metrics that add up over processes: of a plain number, Lightning rounds the processes' mean count of rows
+        values: dict[str, Any] = {f"{part}_loss": mean, f"{part}_accuracy": accuracy}
+        self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(losses))
+        return losses
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with a cosine schedule over the epochs; unfrozen layers have their own learning rate."""
@@ -95,6 +101,8 @@ class LearningCurve(Callback):
         """Append this epoch's metrics."""
         values = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
         self.rows.append({"epoch": trainer.current_epoch, **values})
+        if not trainer.is_global_zero:
+            return
         shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
         logger.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
         self.report(trainer.current_epoch + 1, values)
@@ -177,24 +185,32 @@ def train_tail(
     checkpoints: Path,
     report: Report = lambda epoch, metrics: None,
     interactive: bool = False,
+    processes: Processes | None = None,
+    trainer_options: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train `model` from layer `start` on, in place, and leave it in eval mode with the weights of the best epoch.
 
     `checkpoints`: folder for this very training (settings, data and code); one that was interrupted goes on from
-    its last finished epoch. `report`: called after each epoch with its number, from 1, and its metrics.
+    its last finished epoch. `report`: called after each epoch with its number, from 1, and its metrics. `processes`:
+    those that train together; each batch is divided among them. `trainer_options`: accelerator, devices, num_nodes,
+    strategy and precision for Lightning's Trainer (default: one process on the processor).
     """
     lightning.seed_everything(settings.seed, verbose=False)
     classes = data.train.soft.shape[1]
     weights = torch.ones(classes)
     if settings.class_weights:
         weights = balanced_weights(torch.from_numpy(data.train.numbers), classes)
-    tail = TailClassifier(model, start, settings, weights)
+    processes = processes or Processes()
+    share = Share(processes.rank, processes.count)
+    tail = TailClassifier(model, start, settings, weights, share)
     curve = LearningCurve(report)
     best = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor="val_loss", enable_version_counter=False)
     # of every epoch, better or not: what an interrupted training goes on from
     latest = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
     trainer = lightning.Trainer(
-        accelerator="cpu",
+        **{"accelerator": "cpu", **(trainer_options or {})},
+        sync_batchnorm=processes.device.type == "cuda" and processes.count > 1,
+        use_distributed_sampler=False,  # the batches are divided already
         max_epochs=settings.epochs,
         callbacks=[curve, best, latest, LastingEarlyStopping("val_loss", patience=settings.patience)],
         enable_progress_bar=interactive,
@@ -204,14 +220,15 @@ def train_tail(
         enable_model_summary=False,
         default_root_dir=checkpoints,
     )
-    checkpoint = usable_checkpoint(checkpoints)
-    if checkpoint:
+    checkpoint = processes.told(usable_checkpoint(checkpoints) if processes.first else None)
+    if checkpoint and processes.first:
         logger.warning("going on from %s", checkpoint)
     model.requires_grad_(True)
     tail.train()
-    with temporary_files_in(checkpoints):
+    with temporary_files_in(checkpoints), shared_dropout(tail, share):
         trainer.fit(tail, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    state = torch.load(best.best_model_path, weights_only=True)
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    tail.cpu()
     tail.load_state_dict(state["state_dict"])
     model.eval()
     return Trained(curve.rows, int(state["epoch"]))

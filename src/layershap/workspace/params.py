@@ -239,7 +239,7 @@ class Params(_Section):
     tracking: Tracking
     trainer: Trainer
     loader: Loader
-    launcher: str
+    launcher: Annotated[str, Field(min_length=1)] | None
     runtime: Runtime
 
 

@@ -3,7 +3,8 @@
 import logging
 import warnings
 
-LIBRARIES = ("pytorch_lightning", "lightning.pytorch", "mlflow", "alembic", "matplotlib", "torch", "urllib3", "git")
+LIBRARIES = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "mlflow", "alembic", "matplotlib", "torch",
+             "urllib3", "git")  # fmt: skip
 
 
 def quiet_libraries() -> None:
