@@ -51,17 +51,17 @@ def _become(launcher: list[str], stage: str) -> None:
 def _devices(params: Params) -> int:
     """Return how many processes Lightning would have on this machine."""
     settings = params.trainer
+    if settings.num_nodes > 1:
+        raise SettingsError(
+            "trainer.num_nodes: several machines need a launcher that starts processes on each, such as "
+            "launcher: srun, or torchrun on each machine"
+        )
     if settings.devices == 1 or (settings.accelerator == "cpu" and settings.devices == "auto"):
         return 1
     from layershap.hardware.prepare import build_fabric, needs_lightning
 
     if not needs_lightning(settings):
         return 1
-    if settings.num_nodes > 1:
-        raise SettingsError(
-            "trainer.num_nodes: several machines need a launcher that starts processes on each, such as "
-            "launcher: srun, or torchrun on each machine"
-        )
     return int(build_fabric(settings).world_size)
 
 
