@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -34,17 +35,20 @@ def in_order(task: Callable[[Item], Result], items: Sequence[Item], workers: int
     from torch.utils.data import DataLoader
 
     tasks: Any = _Tasks(task, items)
-    loader: DataLoader[Any] = DataLoader(
-        tasks,
-        batch_size=None,
-        num_workers=min(workers, len(items)),
-        prefetch_factor=WAITING,
-        collate_fn=_as_it_is,
-        worker_init_fn=partial(_begin, os.getpid()),
-        generator=torch.Generator(),  # a loader draws from torch's own otherwise
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's opinion of how many are good
+        loader: DataLoader[Any] = DataLoader(
+            tasks,
+            batch_size=None,
+            num_workers=min(workers, len(items)),
+            prefetch_factor=WAITING,
+            collate_fn=_as_it_is,
+            worker_init_fn=partial(_begin, os.getpid()),
+            generator=torch.Generator(),  # a loader draws from torch's own otherwise
+        )
+        results = iter(loader)
     try:
-        for result, error in loader:
+        for result, error in results:
             if error is not None:
                 raise error
             yield result

@@ -45,11 +45,9 @@ def extract_features(
     processes = processes or Processes()
     target.mkdir(parents=True, exist_ok=True)
     shards = Shards.plan(views, _shape(frozen, image_size, processes), len(paths), batch_size)
-    check_space(shards, processes.told(free_space(target)), target)
-    if processes.first:
-        for view in views:
-            (target / view).mkdir(exist_ok=True)
-    processes.wait()  # until there are folders
+    check_space(shards, processes.told(free_space(target)), target.with_suffix(""))  # its name without .partial
+    for view in views:
+        (target / view).mkdir(exist_ok=True)
 
     mine = processes.share(range(shards.count))
     slices = [rows for shard in mine for rows in in_batches(*_ends(shards.images_of(shard)), batch_size)]
