@@ -1,6 +1,5 @@
 """Stage extract: the frozen layers once per image and view."""
 
-import shutil
 import sys
 
 import torch
@@ -13,6 +12,7 @@ from layershap.hardware.processes import Processes
 from layershap.model.classifier import Description, boundary, build_classifier
 from layershap.model.networks import image_size
 from layershap.workspace import paths
+from layershap.workspace.files import remove
 from layershap.workspace.params import load_params
 
 
@@ -44,8 +44,8 @@ def run() -> None:
                 params.loader.workers,
             )
         except BaseException:
-            if processes.first:
-                shutil.rmtree(partial, ignore_errors=True)  # it may be large, and nobody asks for it again
+            if processes.count == 1:  # the others may still be writing
+                remove(partial)  # it may be large, and nobody asks for it again
             raise
 
 
