@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from conftest import write_classes
-from layershap.data.features import load_batch, loaded
-from layershap.data.features.loading import in_batches
+from layershap.data.features import in_batches, load_batch, loaded
 from layershap.data.fetch import TooManyRefusedError, fetch
 from layershap.data.sources import folder
 from layershap.data.workers import WorkerError, in_order

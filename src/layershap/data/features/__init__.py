@@ -2,13 +2,14 @@
 
 from layershap.data.features.cache import FeatureCache
 from layershap.data.features.extraction import VIEWS, extract_features
-from layershap.data.features.loading import batches, load_batch, loaded, read_pixels, to_batch
+from layershap.data.features.loading import batches, in_batches, load_batch, loaded, read_pixels, to_batch
 
 __all__ = [
     "VIEWS",
     "FeatureCache",
     "batches",
     "extract_features",
+    "in_batches",
     "load_batch",
     "loaded",
     "read_pixels",
