@@ -39,8 +39,8 @@ def extract_features(
     [N, C, H, W] at the freeze boundary. Batches are cut by the images' own order, and each shard is computed by one
     of the processes: however many they are, the files are the same. `workers`: as in `loaded`.
 
-    Raises InputError where the disk has not the space, before the first batch, and for an image whose features
-    float16 does not hold.
+    Raises NoSpaceError where the disk has not the space, before the first batch, and InputError for an image whose
+    features float16 does not hold.
     """
     processes = processes or Processes()
     target.mkdir(parents=True, exist_ok=True)

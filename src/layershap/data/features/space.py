@@ -9,6 +9,12 @@ from layershap.data.features.shards import Shards
 from layershap.workspace.errors import InputError
 
 
+class NoSpaceError(InputError):
+    """The disk has not the space that is asked for. Exit status 74, as of every full disk."""
+
+    exit_code = 74
+
+
 def free_space(folder: Path) -> int:
     """Return how many bytes the disk of a folder has free; the folder need not be there yet."""
     while not folder.is_dir():
@@ -17,11 +23,11 @@ def free_space(folder: Path) -> int:
 
 
 def check_space(shards: Shards, free: int, place: Path) -> None:
-    """Raise InputError, with the numbers, where the features need more than the `free` bytes of the disk of `place`."""
+    """Raise NoSpaceError, with the numbers, where the features need more than the `free` bytes of the disk of `place`."""
     needed = shards.images * len(shards.views) * shards.image_bytes
     if needed > free:
         views = f"{len(shards.views)} view" + ("s" if len(shards.views) > 1 else "")
-        raise InputError(
+        raise NoSpaceError(
             f"features need {_readable(needed)} ({shards.images:,} images x {views} x "
             f"{_readable(shards.image_bytes)}) and the disk of {place} has {_readable(free)} free: free some, or ask "
             f"for less with extract.views, model.image_size or data.per_class"
