@@ -18,6 +18,8 @@ PARAMS = YAML(typ="safe").load(REPOSITORY / "params.yaml")
 NO_BYTES = re.compile(r"workspace/(?!files)\w+\.py|progress\.py|launch\.py|torchvision_guard\.py|(\w+/)?__init__\.py")
 # train writes its curve to MLflow while it runs, and no out by way of it
 TRACKING = {"train": "tracking/"}
+# settings of how fast something is done; that they change no byte is tested in tests/data
+NO_BYTES_EITHER = {"loader", "tracking"}
 
 
 def dependencies(stage: str) -> list[str]:
@@ -34,7 +36,7 @@ def settings_read(stage: str) -> set[str]:
     source = (SOURCE / "layershap" / "stages" / f"{stage}.py").read_text()
     found = set()
     for section, key in re.findall(r"\bparams\.(\w+)\b(?:\.(\w+))?", source):
-        if section in PARAMS and section != "tracking":
+        if section in PARAMS and section not in NO_BYTES_EITHER:
             found |= (
                 {f"{section}.{key}"} if key in PARAMS[section] else {f"{section}.{name}" for name in PARAMS[section]}
             )
@@ -87,9 +89,11 @@ COMPUTE = {"extract", "train", "evaluate", "explain"}
 EDITS = {
     "chain/chain.py": COMPUTE,
     "cli.py": set(),
+    "data/features/shards.py": COMPUTE,
     "data/images.py": COMPUTE | {"fetch"},
     "data/origins.py": {"report"},
     "data/split.py": {"split"},
+    "data/workers.py": COMPUTE | {"fetch"},
     "explain/rules.py": {"explain"},
     "hardware/prepare.py": COMPUTE,
     "judging/evaluation.py": {"evaluate"},

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from layershap.data.images import PICTURES, RefusedImageError, pixel_digest, read_image
 from layershap.data.sources import SourceImage, class_names
 from layershap.data.tables import class_list
+from layershap.data.workers import in_order
 from layershap.progress import progress_bar
 from layershap.workspace.errors import InputError
 from layershap.workspace.files import file_digest
@@ -73,37 +75,31 @@ class TooManyRefusedError(InputError):
         self.refused = refused
 
 
-def fetch(images: list[SourceImage], target: Path, max_refused: float) -> Fetched:
+def fetch(images: list[SourceImage], target: Path, max_refused: float, workers: int = 0) -> Fetched:
     """Check every image and copy the usable ones to `target`/<class>/, or <class>/<split>/ where the source has splits.
 
     A file that neither is an image nor has an image's suffix is listed as refused, but does not count for
-    `max_refused`. Raises TooManyRefusedError when more than that share cannot be used or when a class is left empty.
+    `max_refused`. `workers`: processes that do it beside this one; the same tables and files with any number.
+
+    Raises TooManyRefusedError when more than that share cannot be used or when a class is left empty.
     """
     rows: list[dict[str, Any]] = []
     refused: list[dict[str, str]] = []
     no_images = 0
     targets = {label: number for number, label in enumerate(class_names(images))}
-    for image in progress_bar(images, desc="fetch and check", unit="image"):
-        name = image.target
-        try:
-            decoded = read_image(image.path)
-        except (RefusedImageError, OSError) as error:
-            refused.append({"path": name, "label": image.label, "reason": str(error)})
-            is_image = not isinstance(error, RefusedImageError) or error.image
-            no_images += not is_image and image.path.suffix.lower() not in PICTURES
+    found = in_order(partial(_bring, target), images, workers)
+    for image, brought in zip(progress_bar(images, desc="fetch and check", unit="image"), found, strict=True):
+        if isinstance(brought, _Refusal):
+            refused.append({"path": image.target, "label": image.label, "reason": brought.reason})
+            no_images += not brought.image and image.path.suffix.lower() not in PICTURES
             continue
-        copy = target / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(image.path, copy)
-        size = {"width": decoded.width, "height": decoded.height}
-        digests = {"digest": file_digest(copy), "pixels": pixel_digest(decoded)}
         known = {
             "target": targets[image.label],
             "group": image.group,
             "probability": image.probability,
             "split": image.split,
         }
-        rows.append({"path": name, "label": image.label, **known, **size, **digests})
+        rows.append({"path": image.target, "label": image.label, **known, **brought})
     fetched = Fetched(
         pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(refused, columns=["path", "label", "reason"]), no_images
     )
@@ -111,6 +107,27 @@ def fetch(images: list[SourceImage], target: Path, max_refused: float) -> Fetche
     for warning in fetched.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     return fetched
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a file cannot be used. `image`: false where its content is no image at all."""
+
+    reason: str
+    image: bool
+
+
+def _bring(target: Path, image: SourceImage) -> dict[str, Any] | _Refusal:
+    """Copy an image below `target` and return its width, height and digests."""
+    try:
+        decoded = read_image(image.path)
+    except (RefusedImageError, OSError) as error:
+        return _Refusal(str(error), not isinstance(error, RefusedImageError) or error.image)
+    copy = target / image.target
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(image.path, copy)
+    size = {"width": decoded.width, "height": decoded.height}
+    return {**size, "digest": file_digest(copy), "pixels": pixel_digest(decoded)}
 
 
 def _check(images: list[SourceImage], fetched: Fetched, max_refused: float) -> None:

@@ -20,7 +20,7 @@ def run() -> None:
     try:
         with replacing(paths.RAW) as partial:
             partial.mkdir()
-            fetched = fetch(images, partial, params.data.max_refused)
+            fetched = fetch(images, partial, params.data.max_refused, params.loader.workers)
     except BaseException as error:
         remove(partial)
         if isinstance(error, TooManyRefusedError):
