@@ -1,8 +1,6 @@
 """What every stage that computes does first."""
 
 import os
-import threading
-import time
 import warnings
 from datetime import timedelta
 from typing import Any
@@ -14,10 +12,10 @@ from layershap.hardware.processes import Processes
 from layershap.workspace import ranks
 from layershap.workspace.errors import SettingsError, first_line
 from layershap.workspace.params import Params, Trainer
+from layershap.workspace.parent import end_with
 from layershap.workspace.quiet import quiet_libraries
 
 PATIENCE = timedelta(hours=2)  # for one another; who has died is known at once to who started the processes
-WATCHED_EVERY = 2.0  # seconds
 
 
 def prepare(params: Params, alone: bool = False) -> Processes:
@@ -42,7 +40,7 @@ def join(settings: Trainer) -> Processes:
     if count == 1 and not needs_lightning(settings):
         return Processes()
     if os.environ.get(ranks.LAUNCHED):
-        _end_with_parent()
+        end_with(os.getppid())
     fabric = build_fabric(settings)
     fabric.launch()
     return Processes(fabric.global_rank, fabric.world_size, fabric.device, fabric)
@@ -85,15 +83,3 @@ def resolved(settings: Trainer) -> dict[str, Any]:
         here = int(os.environ.get("LOCAL_WORLD_SIZE") or count // int(os.environ.get("SLURM_NNODES") or 1))
         options |= {"devices": here, "num_nodes": count // here}
     return options
-
-
-def _end_with_parent() -> None:
-    """End this process soon after the one that started it: what is killed with -9 cannot end its children."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCHED_EVERY)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from layershap.chain import Chain
-from layershap.data.features import FeatureCache, load_batch
+from layershap.data.features import FeatureCache, in_batches, load_batch, loaded
 from layershap.data.tables import Dataset, write_table
 from layershap.hardware.prepare import prepare
 from layershap.hardware.processes import Processes
 from layershap.judging.evaluation import evaluate_predictions, reliability_curve
 from layershap.model.classifier import Description, boundary, load_classifier
 from layershap.plots import canvas, words
-from layershap.progress import progress_bar
 from layershap.reporting import decisions, figures
 from layershap.workspace import paths
 from layershap.workspace.files import replacing, write_json
@@ -36,7 +35,8 @@ def run() -> None:
     rows = dataset.rows("test")
     targets = dataset.targets[rows]
     model.to(processes.device)
-    probabilities = predict(model, dataset, rows, description.image_size, params.evaluate.batch_size, processes)
+    size, batch_size = description.image_size, params.evaluate.batch_size
+    probabilities = predict(model, dataset, rows, size, batch_size, processes, params.loader.workers)
     difference = cache_difference(model, rows, probabilities, boundary(model, params.model.unfreeze), processes)
     if not processes.first:
         return
@@ -67,15 +67,21 @@ def run() -> None:
 
 @torch.inference_mode()
 def predict(
-    model: Chain, dataset: Dataset, rows: np.ndarray, size: int, batch_size: int, processes: Processes
+    model: Chain,
+    dataset: Dataset,
+    rows: np.ndarray,
+    size: int,
+    batch_size: int,
+    processes: Processes,
+    workers: int = 0,
 ) -> Tensor:
     """Return the probabilities [N, classes] of the images at `rows`, from their files; the batches are divided."""
     files = [dataset.paths[row] for row in rows]
-    own = processes.share([slice(start, start + batch_size) for start in range(0, len(files), batch_size)])
+    own = processes.share(in_batches(0, len(files), batch_size))
     found = {}
-    for part in progress_bar(own, desc="evaluate", unit="batch"):
-        images = load_batch(files[part], size).contiguous(memory_format=torch.channels_last)
-        found[part.start] = model(images.to(processes.device)).softmax(1).cpu()
+    for part, batch in loaded(files, size, own, workers, "evaluate"):
+        images = batch.contiguous(memory_format=torch.channels_last).to(processes.device)
+        found[part.start] = model(images).softmax(1).cpu()
     together = {start: values for share in processes.gathered(found) for start, values in share.items()}
     return torch.cat([together[start] for start in sorted(together)])
 
