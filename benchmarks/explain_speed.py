@@ -344,7 +344,7 @@ def main(
     fine: Path,
 ) -> None:
     """Measure."""
-    from layershap.model.runtime import keep_freed_memory
+    from layershap.hardware.memory import keep_freed_memory
 
     # for all rows alike, the peers' too
     keep_freed_memory()

@@ -12,8 +12,8 @@ from layershap.data.features import load_batch
 from layershap.data.tables import Dataset
 from layershap.explain import choose_references, explain_layers
 from layershap.explain.explanations import panels
+from layershap.hardware.prepare import prepare
 from layershap.model.classifier import Description, build_classifier, load_classifier, numbered
-from layershap.model.runtime import prepare
 from layershap.plots import canvas, sheets
 from layershap.reporting import figures
 from layershap.study.other_faces import Materials, example

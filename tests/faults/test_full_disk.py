@@ -1,5 +1,6 @@
 """Row 8: a full disk in a stage, in a checkpoint and in the store: a small real one, where one may be mounted."""
 
+import os
 import subprocess
 
 import numpy as np
@@ -46,13 +47,24 @@ def free(project):
 def test_a_stage_names_the_disk_and_goes_through_when_it_is_freed(project):
     fill(project)
     failed = project.run("layershap", "extract", expect=74)
-    assert "features need" in failed.stderr
-    assert "the disk of data/features has 0 bytes free" in failed.stderr
+    assert "No space left on device" in failed.stderr
+    assert str(project.root) in failed.stderr or "data/features" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert project.run("dvc", "repro", "extract", expect=None).returncode != 0
     free(project)
     # DVC may have been left with half of its own table of locks
     project.run("layershap", "repro")
+
+
+def test_a_little_space_is_not_written_full(project):
+    """The features of 48 images need 983 kB."""
+    fill(project)
+    os.truncate(project.root / "filler", (project.root / "filler").stat().st_size - 500_000)
+    failed = project.run("layershap", "extract", expect=74)
+    assert "features need 983.0 kB (48 images x 2 views x 10.2 kB) and the disk of data/features has " in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (project.root / "data" / "features.partial").exists()
+    free(project)
 
 
 def test_a_checkpoint_survives_and_training_goes_on(project):

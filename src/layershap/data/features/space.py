@@ -23,7 +23,7 @@ def free_space(folder: Path) -> int:
 
 
 def check_space(shards: Shards, free: int, place: Path) -> None:
-    """Raise NoSpaceError, with the numbers, where the features need more than the `free` bytes of `place`'s disk."""
+    """Raise NoSpaceError where the features need more than the `free` bytes on the disk of `place`."""
     needed = shards.images * len(shards.views) * shards.image_bytes
     if needed > free:
         views = f"{len(shards.views)} view" + ("s" if len(shards.views) > 1 else "")
