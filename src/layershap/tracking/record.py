@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from layershap.data.tables import Dataset, read_table
+from layershap.data.tables import Dataset
+from layershap.reporting.explained.images import read_images
 from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.tracking import lineage
 from layershap.tracking.names import changed_names
@@ -90,17 +91,10 @@ def record_explanations(run: Run) -> None:
 
 
 def first_sheets() -> Iterator[tuple[str, Path]]:
-    """Yield a title and the contact sheet of the first explained image of each class."""
-    table = read_table(paths.PREDICTIONS)
-    names = paths.picture_names(table["path"])
-    labels = {names[row.path]: row.label for row in table.itertuples()}
-    images = pd.read_csv(paths.LAYERS_TABLE, dtype={"image": str}, keep_default_na=False)["image"].unique()
-    seen = set()
-    for image in images:
-        label = labels[image]
-        if label not in seen:
-            seen.add(label)
-            yield f"contact sheet {label}", paths.CONTACT_SHEETS / f"{image}.png"
+    """Yield a title and the contact sheet of the first explained image of each class that has pictures."""
+    images = read_images()
+    for row in images[images["picture"] == 1].drop_duplicates("label").itertuples():
+        yield f"contact sheet {row.label}", paths.CONTACT_SHEETS / f"{row.name}.png"
 
 
 def record_study(folder: Path, group: str, columns: list[str]) -> Run:
