@@ -88,18 +88,22 @@ def run() -> None:
     processes = prepare(params)
     dataset = Dataset.read()
     work = Work.begin(params, dataset, processes)
-    settings, images = params.explain, work.images
     if processes.first:
-        followed = work.references.followed(settings.segments)
-        print(f"{len(images)} images, {len(work.model.names)} layers; {followed}")
+        followed = work.references.followed(params.explain.segments)
+        print(f"{len(work.images)} images, {len(work.model.names)} layers; {followed}")
     work.explain_share(processes)
     processes.wait()
-    if not processes.first:
-        return
-    compared = dataset.images.iloc[work.references.rows][["path", "label"]]
-    layers = assemble(work.parts, images, compared, figures.unit(settings.output, work.description.classes))
-    found = summary(images, layers)
-    write_json(paths.EXPLAIN_METRICS, {**found, "references": work.references.count, "engine": settings.engine})
+    if processes.first:
+        finish(work, dataset)
+
+
+def finish(work: "Work", dataset: Dataset) -> None:
+    """Write the outs from all parts, and remove these; for one process alone."""
+    settings, references = work.settings, work.references
+    compared = dataset.images.iloc[references.rows][["path", "label"]]
+    unit = figures.unit(settings.output, work.description.classes)
+    found = summary(work.images, assemble(work.parts, work.images, compared, unit))
+    write_json(paths.EXPLAIN_METRICS, {**found, "references": references.count, "engine": settings.engine})
     remove(work.parts.folder)
     print(
         f"{found['images']} images, {found['layers']} layers each; "

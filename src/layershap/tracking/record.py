@@ -19,6 +19,7 @@ from layershap.workspace import paths
 from layershap.workspace.files import file_digest, read_json
 from layershap.workspace.params import Params
 
+ARRAYS_BYTES = 100_000_000  # larger arrays of heatmaps are in DVC's cache alone
 HEADLINE = ("accuracy", "accuracy_low", "accuracy_high")
 
 
@@ -83,11 +84,21 @@ def record_explanations(run: Run) -> None:
         for name in means_shown(means)
     }
     run.log_series({name: points for name, points in series.items() if points})
-    run.log_artifacts(paths.EXPLANATIONS, "explanations")
+    log_pictures(run)
     shown = dict(first_sheets())
     shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
     digest = hashlib.sha256("".join(file_digest(path) for path in shown.values()).encode()).hexdigest()[:12]
     run.log_images(shown, digest)
+
+
+def log_pictures(run: Run) -> None:
+    """Send what stage explain wrote, without the arrays where these are larger than ARRAYS_BYTES."""
+    if sum(file.stat().st_size for file in paths.EXPLAINED_ARRAYS.iterdir()) <= ARRAYS_BYTES:
+        run.log_artifacts(paths.EXPLANATIONS, "explanations")
+        return
+    for place in sorted(paths.EXPLANATIONS.iterdir()):
+        if place != paths.EXPLAINED_ARRAYS:
+            run.log_artifacts(place, f"explanations/{place.name}" if place.is_dir() else "explanations")
 
 
 def first_sheets() -> Iterator[tuple[str, Path]]:
