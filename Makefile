@@ -72,7 +72,8 @@ sweep: env  ## one experiment for each setting in SWEEP, one after the other, no
 paper: env  ## the paper's setting, VGG19 on 2000 + 2000 images (DATA=DIR WEIGHTS=FILE: without a network)
 	dvc exp run $(if $(DATA),-S data.source=folder -S data.path=$(DATA),-S data.source=oxford_pets) \
 		$(if $(WEIGHTS),-S model.weights=$(WEIGHTS)) \
-		-S data.per_class=2000 -S model.backbone=vgg19 -S explain.per_class=8
+		-S data.per_class=2000 -S model.backbone=vgg19 \
+		-S explain.images=12 -S explain.mistakes=4 -S explain.pictures=null
 
 quality: env  ## how faithful the heatmaps of each layer are (minutes; writes study/quality)
 	dvc --cd study repro record_quality

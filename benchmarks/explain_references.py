@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from layershap.data.features import load_batch
-from layershap.data.tables import Dataset
+from layershap.data.tables import Dataset, read_table
 from layershap.explain import Chain, choose_references, explain_layers
 from layershap.explain.levels import standard_error, values_by_reference
 from layershap.model.classifier import load_classifier
-from layershap.stages.explain import choose_images
+from layershap.reporting.explained.choice import choose_images
 from layershap.workspace import paths
 
 DRAWS = 400
@@ -123,7 +123,7 @@ def main(size: int, fine: int, images: int, every: int, write: Path | None) -> N
     labels = np.asarray(dataset.targets[rows].tolist())
     pool = load_batch([dataset.paths[row] for row in rows], description.image_size)
     layers = sorted({*model.names[::every], model.names[-1]}, key=model.names.index)
-    chosen = choose_images(-(-images // 2))["path"].tolist()[::-1][:images]
+    chosen = choose_images(read_table(paths.PREDICTIONS), images, 0, None)["path"].tolist()
     wrong: dict[Plan, list[np.ndarray]] = {plan: [] for plan in PLANS}
     inside: dict[Plan, list[np.ndarray]] = {plan: [] for plan in PLANS}
     needed = sorted({1, fine, *(plan.segments for plan in PLANS)})

@@ -25,7 +25,7 @@ SETTINGS = {
     "model": {"image_size": 64},
     "head": {"hidden": [8]},
     "train": {"epochs": 4, "batch_size": 16, "learning_rate": 0.001},
-    "explain": {"references": 4, "more_references": 6, "segments": 2, "per_class": 1},
+    "explain": {"references": 4, "more_references": 6, "segments": 2, "images": 2, "mistakes": 0},
     "gate": {"min_accuracy": 0.5},
 }
 

@@ -38,7 +38,7 @@ SETTINGS = {
     "model": {"image_size": 64, "backbone": "resnet18"},
     "head": {"hidden": [8]},
     "train": {"epochs": 2},
-    "explain": {"references": 2, "segments": 1, "per_class": 1},
+    "explain": {"references": 2, "segments": 1, "images": 2, "mistakes": 0},
     "gate": {"min_accuracy": 0.0},
     "quality": {"images": 2, "references": 2},
     "other_faces": {"images": 2, "sets": 2},

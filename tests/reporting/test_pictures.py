@@ -202,6 +202,23 @@ def test_every_image_has_a_look_of_its_own_and_the_legend_stands_beside_the_curv
     check_legible(figure)
 
 
+@pytest.mark.parametrize(("count", "drawn_alone"), [(12, 6), (1000, 0)])
+def test_of_more_images_than_have_pictures_the_mean_of_all_is_drawn(count, drawn_alone, rng):
+    names = [f"{long(number)}-x" for number in range(count)]
+    tables = curves(names, rng)
+    figure = figures.layers_curve(tables, range(2, 20), "logit", names[3:9])
+    (axis,) = figure.axes
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert f"mean of {count} images" in labels
+    assert len([label for label in labels if "names_of" in label or "long_name" in label]) == drawn_alone
+    lines = [np.asarray(line.get_ydata()) for line in axis.lines]
+    for side in (0, 1):
+        mean = np.mean([table[side] for table in tables.values()], axis=0)
+        assert any(len(line) == len(mean) and np.allclose(line, mean) for line in lines)
+    assert max(sizes(figure)) <= 1200
+    check_legible(figure)
+
+
 def test_every_image_is_named_in_the_legend(rng):
     names = [name for name in ODD if name]
     axis = figures.layers_curve(curves(names, rng), range(2, 20), "logit").axes[0]

@@ -12,14 +12,15 @@ from layershap.plots import sheets
 from layershap.plots.panel import Panel
 from layershap.reporting import figures
 from layershap.reporting.contact_sheet import explained_sheet
+from layershap.reporting.explained.arrays import layer_arrays
+from layershap.reporting.explained.pictures import title, write_pictures
 from layershap.reporting.layer_numbers import layer_means, layer_numbers, layer_sums, means_shown
-from layershap.stages.explain import write_pictures
 from layershap.workspace.params import load_params
 from nets import data, small_chain, token_chain
 from pictures import check_legible, drawn
 
 DESCRIPTION = Description("tokens", 8, ["cat", "dog"], 0, [], 0.0)
-DECISION = {"label": "cat", "predicted": "dog", "correct": 0, "p_dog": 0.8}
+DECISION = {"name": "cat-1", "label": "cat", "predicted": "dog", "correct": 0, "probability": 0.8}
 IMAGE = np.zeros((8, 8, 3))
 
 
@@ -45,17 +46,23 @@ def texts(figure) -> list[str]:
 
 def test_what_is_written_adds_up(explained, tmp_path):
     settings = load_params(REPOSITORY / "params.yaml").explain
-    write_pictures(tmp_path, "cat-1", DECISION, torch.rand(3, 8, 8), explained, DESCRIPTION, settings, "4 references")
+    write_pictures(tmp_path, DECISION, torch.rand(3, 8, 8), explained, DESCRIPTION, settings, "4 references")
     rows = layer_numbers("cat-1", explained)
-    with np.load(tmp_path / "cat-1" / "arrays.npz") as arrays:
-        for row, (number, name) in zip(rows, explained, strict=True):
-            prefix = float(arrays.get(f"{number:02d}_{name}_prefix", 0.0))
-            assert (f"{number:02d}_{name}_prefix" in arrays) == (name != "patches")
-            assert row["prefix"] == prefix
-            assert arrays[f"{number:02d}_{name}_heatmap"].sum() + prefix == pytest.approx(row["total"], abs=1e-5)
-            assert row["positive"] + row["negative"] + row["prefix"] == pytest.approx(row["total"], abs=1e-5)
-            assert row["total"] == pytest.approx(row["change"], abs=1e-5)
+    arrays = layer_arrays(explained)
+    for row, (number, name) in zip(rows, explained, strict=True):
+        prefix = float(arrays.get(f"{number:02d}_{name}_prefix.npy", 0.0))
+        assert (f"{number:02d}_{name}_prefix.npy" in arrays) == (name != "patches")
+        assert row["prefix"] == prefix
+        assert arrays[f"{number:02d}_{name}_heatmap.npy"].sum() + prefix == pytest.approx(row["total"], abs=1e-5)
+        assert row["positive"] + row["negative"] + row["prefix"] == pytest.approx(row["total"], abs=1e-5)
+        assert row["total"] == pytest.approx(row["change"], abs=1e-5)
     assert len(list(tmp_path.rglob("*.png"))) == 4 + 2
+
+
+def test_a_wrong_decision_is_marked():
+    assert title(DECISION, DESCRIPTION) == "cat-1: cat, WRONGLY taken for dog (80% sure)"
+    right = {**DECISION, "predicted": "cat", "correct": 1}
+    assert title(right, DESCRIPTION) == "cat-1: cat, rightly taken for cat (80% sure)"
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -15,14 +15,22 @@ from conftest import REPOSITORY
 from layershap.plots import canvas, sheets
 from layershap.plots.panel import Panel
 from layershap.reporting import decisions, figures, report
+from layershap.reporting.explained.images import picture_order
 from layershap.workspace import paths
 from layershap.workspace.params import load_params
 
 LAYERS = 18
 
 
-def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, noise: bool = False) -> None:
-    """Write into `root` what the stages before the report leave there."""
+def written(
+    root: Path,
+    classes: list[str],
+    images: int,
+    accuracy: float = 0.9,
+    noise: bool = False,
+    pictures: int | None = None,
+) -> None:
+    """Write into `root` what the stages before the report leave there; the last fifth of the images are mistakes."""
     rng = np.random.default_rng(0)
     count = len(classes)
     root.mkdir(exist_ok=True)
@@ -36,7 +44,10 @@ def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, 
             "balanced_accuracy": 0.9, "roc_auc": None, "expected_calibration_error": 0.02,
             "per_class": {name: {"precision": 0.9, "recall": 0.9, "f1": 0.9, "images": 30} for name in classes},
         },
-        paths.EXPLAIN_METRICS: {"layers": LAYERS, "images": images, "references": 10, "largest_relative_gap": 1e-5},
+        paths.EXPLAIN_METRICS: {
+            "layers": LAYERS, "images": images, "pictures": pictures or images, "references": 10,
+            "largest_relative_gap": 1e-5,
+        },
         paths.GATE_VERDICT: {"verdict": "PASS", "reasons": ["accuracy 0.9 is at least 0.8"]},
         paths.MODEL_CARD: {"classes": classes, "image_size": 224},
     }  # fmt: skip
@@ -49,14 +60,17 @@ def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, 
         **{f"{part}_{kind}": [1, 2, 3] for part in ("train", "val") for kind in ("loss", "accuracy")},
     }
     pd.DataFrame(epochs).to_csv(root / paths.LEARNING_CURVE, index=False)
-    names = list(
-        paths.picture_names(f"{classes[k * count // images]}/image_{k:04d}.jpg" for k in range(images)).values()
-    )
+    names = list(paths.picture_names(f"{classes[k % count]}/image_{k:04d}.jpg" for k in range(images)).values())
     row: dict = {"positive": 1.0, "negative": -1.0, "prefix": 0.0, "gap": 1e-6, "error_share": 0.1, "segments": 4}
     layers = range(2, LAYERS + 2)
     rows = [{"image": name, "layer": layer, "name": f"block{layer}", **row} for name in names for layer in layers]
     pd.DataFrame(rows).to_csv(root / paths.LAYERS_TABLE, index=False)
     (root / paths.CONTACT_SHEETS).mkdir(parents=True)
+    kinds = ["mistake" if k >= images - images // 5 else "image" for k in range(images)]
+    table = pd.DataFrame({"name": names, "chosen": kinds, "correct": [int(kind == "image") for kind in kinds]})
+    table["picture"] = table.index.isin(picture_order(table)[:pictures]).astype(int)
+    table.to_csv(root / paths.EXPLAINED_IMAGES, index=False)
+    names = table[table["picture"] == 1]["name"].tolist()
     sheet = canvas.encode(
         sheets.contact_sheet(
             rng.random((64, 64, 3)),
@@ -74,8 +88,8 @@ def written(root: Path, classes: list[str], images: int, accuracy: float = 0.9, 
             Image.fromarray(pixels).save(root / paths.CONTACT_SHEETS / f"{name}.png", compress_level=1)
         else:
             (root / paths.CONTACT_SHEETS / f"{name}.png").write_bytes(sheet)
-    curves = {name: (rng.random(LAYERS), -rng.random(LAYERS)) for name in names}
-    canvas.save(figures.layers_curve(curves, list(layers), "logit"), root / paths.EXPLANATIONS / "layers.png")
+    curves = {name: (rng.random(LAYERS), -rng.random(LAYERS)) for name in table["name"]}
+    canvas.save(figures.layers_curve(curves, list(layers), "logit", names), root / paths.EXPLANATIONS / "layers.png")
     targets = rng.integers(0, count, 400)
     predicted = np.where(rng.random(400) < accuracy, targets, rng.integers(0, count, 400))
     canvas.save(decisions.confusion(targets, predicted, classes), root / paths.EVALUATE_PICTURES / "confusion.png")
@@ -100,10 +114,24 @@ def test_the_page_stays_small_whatever_is_explained_and_says_what_it_leaves_out(
     found = page(tmp_path, monkeypatch, [f"breed {n}" for n in range(40)], 120, noise=True)
     assert len(found.encode()) < 10_000_000
     assert f"{report.MOST_SHEETS} of 120 sheets" in found
-    shown = re.findall(r'alt="contact sheet of breed (\d+)-', found)
+    shown = re.findall(r'alt="contact sheet of (breed \d+-image_\d+)', found)
     assert len(shown) == len(set(shown)) == report.MOST_SHEETS
+    assert found.count(" · wrong</figcaption>") == report.MOST_SHEETS // 2
     for kind, content in re.findall(r'src="data:image/(png|jpeg);base64,([^"]+)"', found):
         assert base64.b64decode(content).startswith({"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff"}[kind])
+
+
+def test_of_a_thousand_images_those_with_pictures_are_shown_and_the_means_are_of_all(tmp_path, monkeypatch):
+    found = page(tmp_path, monkeypatch, ["a", "b"], 1000, noise=True, pictures=6)
+    assert len(found.encode()) < 10_000_000
+    assert found.count("contact sheet of") == 6
+    assert found.count(" · wrong</figcaption>") == 3
+    assert "1000 images are explained, 6 have pictures" in found
+    assert " of 6 sheets" not in found
+    table = pd.read_csv(paths.LAYERS_TABLE)
+    table.loc[table["image"] == table["image"].iloc[-1], "positive"] = 1001.0
+    table.to_csv(paths.LAYERS_TABLE, index=False)
+    assert report.facts(load_params())["layers"][0]["positive"] == pytest.approx(2.0)
 
 
 def test_of_few_images_all_are_shown_as_they_are(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from layershap.reporting.explained.stored import StoredMaps
 from project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -63,14 +64,14 @@ def check(project, layers: int) -> dict:
     assert explained["maps"] == explained["images"] * layers
     table = pd.read_csv(project.root / "plots" / "layers.csv")
     assert len(table) == explained["images"] * layers
-    folders = [path for path in (project.root / "explanations").iterdir() if (path / "arrays.npz").exists()]
-    assert len(folders) == explained["images"]
-    for folder in folders:
-        assert len(list(folder.glob("layer_*.png"))) == layers
-        with np.load(folder / "arrays.npz") as arrays:
-            maps = [arrays[name] for name in arrays if name.endswith("_heatmap")]
-        assert len(maps) == layers
-        assert all(np.isfinite(found).all() and found.ndim == 2 for found in maps)
+    stored = StoredMaps(project.root / "explanations")
+    assert len(stored.names) == explained["images"]
+    for name in stored.names:
+        assert len(list((project.root / "explanations" / name).glob("layer_*.png"))) == layers
+    for number in range(2, layers + 2):
+        maps = stored.maps(number)
+        assert maps.ndim == 3 and len(maps) == len(stored.names) and np.isfinite(maps).all()
+    assert len(list(stored.folder.glob("*_heatmap.npy"))) == layers
     return card
 
 

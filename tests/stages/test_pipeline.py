@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from layershap.reporting.explained.stored import StoredMaps
 from layershap.tracking.names import safe_name
 from project import Project, processor_seconds
 
@@ -60,20 +61,18 @@ def test_every_layer_has_a_picture_and_arrays_that_add_up(project):
     assert read(project, "metrics/explain.json")["references"] == 10
     used = (project.root / "explanations" / "references.csv").read_text().splitlines()[1:]
     assert len(set(used)) == 10
-    folders = [path for path in (project.root / "explanations").iterdir() if (path / "arrays.npz").exists()]
-    assert len(folders) == 2
-    for folder in folders:
-        names = sorted(path.name for path in folder.glob("*.png"))
+    stored = StoredMaps(project.root / "explanations")
+    assert len(stored.names) == 2
+    sums = np.stack([stored.maps(number).sum((1, 2)) for number in range(2, 20)])
+    assert (np.ptp(sums, axis=0) <= 2e-4 * np.maximum(abs(sums.mean(0)), 0.1)).all()
+    own, reference, heatmap = (stored.maps("block6", kind=kind) for kind in ("own", "reference", "heatmap"))
+    np.testing.assert_allclose(own - reference, heatmap, atol=1e-5)
+    for image in stored.names:
+        names = sorted(path.name for path in (project.root / "explanations" / image).glob("*.png"))
         assert names[0] == "layer_02_stem.png"
         assert names[-1] == "layer_19_head_conv.png"
         assert len(names) == 18
-        with np.load(folder / "arrays.npz") as arrays:
-            sums = [arrays[name].sum() for name in arrays if name.endswith("heatmap")]
-            assert np.ptp(sums) <= 2e-4 * max(abs(np.mean(sums)), 0.1)
-            np.testing.assert_allclose(
-                arrays["08_block6_own"] - arrays["08_block6_reference"], arrays["08_block6_heatmap"], atol=1e-5
-            )
-        sheet = project.root / "explanations" / "contact_sheets" / f"{folder.name}.png"
+        sheet = project.root / "explanations" / "contact_sheets" / f"{image}.png"
         assert min(Image.open(sheet).size) > 300
 
 
@@ -120,10 +119,9 @@ def test_a_single_reference_has_no_error_bar(project, kind):
     project.run("dvc", "repro", "report")
     assert read(project, "metrics/explain.json")["references"] == 1
     assert read(project, "metrics/explain.json")["largest_relative_gap"] < 2e-4
-    folder = next(path for path in (project.root / "explanations").iterdir() if (path / "arrays.npz").exists())
-    with np.load(folder / "arrays.npz") as arrays:
-        assert np.isnan(arrays["08_block6_standard_error"]).all()
-        assert np.isfinite(arrays["08_block6_heatmap"]).all()
+    stored = StoredMaps(project.root / "explanations")
+    assert np.isnan(stored.maps("block6", kind="standard_error")).all()
+    assert np.isfinite(stored.maps("block6")).all()
     project.change("explain.reference", "images")
 
 
@@ -193,6 +191,7 @@ def test_classes_of_any_name_with_their_own_splits(tmp_path):
     for part, count in (("train", 12), ("test", 4)):
         write_classes(tmp_path / "own" / part, rng, CLASSES, count=count)
     project.change("data.path", "own")
+    project.change("explain.images", 4)
     done = project.run("dvc", "repro")
     assert "missing from" not in done.stdout + done.stderr  # glyphs
     metrics = read(project, "metrics/evaluate.json")

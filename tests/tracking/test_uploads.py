@@ -4,7 +4,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from layershap.tracking import store
+from layershap.tracking import record, store
 from layershap.tracking.run import EXPLANATIONS_TAG, JOIN
 from layershap.tracking.runs import open_run
 from layershap.tracking.spool import Spool
@@ -44,6 +44,22 @@ def test_pictures_sent_again_after_a_kill_are_there_once(project):
     run.log_images(shown, "second")
     assert len(pictures(run)) == 8
     assert run.reachable
+
+
+@pytest.mark.parametrize(("most", "with_arrays"), [(100, True), (99, False)])
+def test_arrays_of_gigabytes_stay_in_dvcs_cache(project, monkeypatch, most, with_arrays):
+    for name in ("arrays/02_stem_heatmap.npy", "arrays/02_stem_own.npy", "contact_sheets/a.png", "images.csv"):
+        file = project / "explanations" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(50))
+    monkeypatch.setattr(record, "ARRAYS_BYTES", most)
+    run = open_run("run", project / "memory")
+    record.log_pictures(run)
+    listed = {file.path for file in run.server.list_artifacts(run.run_id, "explanations")}
+    always = {"explanations/contact_sheets", "explanations/images.csv"}
+    assert listed == (always | {"explanations/arrays"} if with_arrays else always)
+    (sheet,) = run.server.list_artifacts(run.run_id, "explanations/contact_sheets")
+    assert sheet.path == "explanations/contact_sheets/a.png"
 
 
 def test_sync_goes_on_past_a_run_that_is_refused(project):

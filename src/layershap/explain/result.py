@@ -46,6 +46,15 @@ class LayerExplanation:
 
         return cls(**{field.name: join(field.name) for field in fields(cls)})
 
+    def to(self, device: torch.device | str) -> "LayerExplanation":
+        """Return the same values on `device`."""
+
+        def moved(name: str) -> Any:
+            value = getattr(self, name)
+            return value.to(device) if isinstance(value, Tensor) else value
+
+        return LayerExplanation(**{field.name: moved(field.name) for field in fields(self)})
+
     def to_shap(self) -> Any:
         """Return a shap.Explanation: the features' values if they were kept, else those of the heatmap's pixels."""
         import shap

@@ -28,16 +28,23 @@ def unit(output: str, classes: Sequence[str]) -> str:
 
 
 @style()
-def layers_curve(tables: Mapping[str, Sequence[np.ndarray]], numbers: Sequence[int], unit: str) -> Figure:
-    """Draw positive and negative sums of every image against the layer number, the names beside the curves.
+def layers_curve(
+    tables: Mapping[str, Sequence[np.ndarray]],
+    numbers: Sequence[int],
+    unit: str,
+    shown: Sequence[str] | None = None,
+) -> Figure:
+    """Draw positive and negative sums of images against the layer number, the names beside the curves.
 
     `tables`: by image, both sums of each layer, and in a network of tokens the sums over those before the grid, NaN in
-    a layer without. Of more than MOST_CURVES images: the mean, and the parts of the images between which half and all
+    a layer without. `shown`: those with a curve of their own (None: all); the mean of all stands beside them where they
+    are not all. Of more than MOST_CURVES images: the mean alone, and the parts of the images between which half and all
     of them lie.
     """
-    labels = words.fitted([words.spelled(name.replace("\n", " ")) for name in tables], LEGEND, 7, lines=3)
-    needed = sum(0.16 + words.height(label, 7) for label in labels)
     many = len(tables) > MOST_CURVES
+    own = {} if many else {name: tables[name] for name in (tables if shown is None else shown)}
+    labels = words.fitted([words.spelled(name.replace("\n", " ")) for name in own], LEGEND, 7, lines=3)
+    needed = sum(0.16 + words.height(label, 7) for label in labels)
     prefixes = [prefix for _, _, *more in tables.values() for prefix in more]
     wide = max(8.0, 3.0 + 0.22 * len(numbers))
     figure = blank(wide + (2.0 if many else LEGEND), 4.0 if many else max(4.0, needed + 0.5))
@@ -54,11 +61,17 @@ def layers_curve(tables: Mapping[str, Sequence[np.ndarray]], numbers: Sequence[i
     else:
         looks = itertools.product(("-", "--", ":", "-."), [f"C{number}" for number in range(10)])
         handles = []
-        for (positive, negative, *prefix), (line, colour) in zip(tables.values(), looks, strict=False):
+        for (positive, negative, *prefix), (line, colour) in zip(own.values(), looks, strict=False):
             handles += axis.plot(numbers, positive, line, marker=".", color=colour)
             axis.plot(numbers, negative, line, marker=".", color=colour)
             for sums in prefix:
                 axis.plot(numbers, sums, "x", color=colour)
+        if len(own) < len(tables):
+            for side in (0, 1):
+                mean = np.mean([table[side] for table in tables.values()], axis=0)
+                line_of_all = axis.plot(numbers, mean, color="0.1", linewidth=2.5)
+            handles += line_of_all
+            labels = [*labels, f"mean of {len(tables)} images"]
         if prefixes:
             handles += axis.plot([], [], "x", color="0.3")
             labels = [*labels, "prefix tokens"]
@@ -68,7 +81,7 @@ def layers_curve(tables: Mapping[str, Sequence[np.ndarray]], numbers: Sequence[i
     axis.set_xticks(list(numbers))
     axis.tick_params(axis="x", labelsize=10 if len(numbers) <= 24 else 7)
     axis.legend(handles, labels, fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
-    if any(words.note([name]) for name in (*tables, unit)):
+    if any(words.note([name]) for name in (*own, unit)):
         figure.supxlabel(words.NOTE, fontsize=8)
     return figure
 

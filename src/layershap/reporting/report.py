@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from layershap import __version__
 from layershap.data.origins import ORIGINS
 from layershap.plots import canvas
 from layershap.reporting import decisions
+from layershap.reporting.explained.images import picture_order, read_images
 from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.workspace import paths
 from layershap.workspace.files import read_json
@@ -35,7 +36,6 @@ def facts(params: Params) -> dict[str, Any]:
     train = read_json(paths.TRAIN_METRICS)
     test = read_json(paths.EVALUATE_METRICS)
     pictures = sorted(paths.EVALUATE_PICTURES.glob("*.png"))
-    images = layers["image"].unique()
     means = layer_means(layers)
     return {
         "version": __version__,
@@ -57,19 +57,22 @@ def facts(params: Params) -> dict[str, Any]:
             "contributions by layer": embed(paths.EXPLANATIONS / "layers.png"),
             **{path.stem: embed(path) for path in pictures if path.stem != "mistakes" or test["accuracy"] < 1},
         },
-        "sheets": sheets(images.tolist()),
+        "sheets": sheets(read_images()),
     }
 
 
-def sheets(images: Sequence[str]) -> dict[str, str]:
-    """Return the contact sheets that the page shows, by image: all, or MOST_SHEETS evenly spread over the classes.
+def sheets(images: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the contact sheets that the page shows: name, address, and whether the decision was right.
 
-    `images`: names of the explained images, class by class.
+    Of the images with pictures, mistakes and others in turn, at most MOST_SHEETS. `images`: of images.csv.
     """
-    count = min(len(images), MOST_SHEETS)
-    chosen = [images[number * len(images) // count] for number in range(count)]
-    limit = SHEETS_BYTES // max(count, 1)
-    return {name: embed(paths.CONTACT_SHEETS / f"{name}.png", limit) for name in chosen}
+    pictured = images[images["picture"] == 1].reset_index(drop=True)
+    shown = pictured.loc[picture_order(pictured)[:MOST_SHEETS]]
+    limit = SHEETS_BYTES // max(len(shown), 1)
+    return [
+        {"name": name, "address": embed(paths.CONTACT_SHEETS / f"{name}.png", limit), "correct": bool(correct)}
+        for name, correct in zip(shown["name"], shown["correct"], strict=True)
+    ]
 
 
 def learning_curve() -> bytes:

@@ -1,4 +1,7 @@
-"""Stage explain: heatmaps of every layer for chosen test images, with their numbers."""
+"""Stage explain: heatmaps of every layer for chosen test images, with their numbers.
+
+The processes divide the images; each image's work is kept as it comes, and the first process assembles the outs.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,21 +11,31 @@ import numpy as np
 import pandas as pd
 import torch
 
+from layershap.chain import Chain
 from layershap.data.features import batches, load_batch
-from layershap.data.tables import Dataset, natural, read_table, write_table
-from layershap.explain import Chain, blurred_reference, choose_references, explain_layers, mean_reference
-from layershap.explain.explanations import panels
+from layershap.data.tables import Dataset, read_table
+from layershap.explain import blurred_reference, choose_references, explain_layers, mean_reference
 from layershap.explain.shap_engine import explain_layers_with_shap
 from layershap.hardware.prepare import prepare
+from layershap.hardware.processes import Processes
 from layershap.model.classifier import Description, load_classifier, numbered
-from layershap.plots import canvas, sheets, words
 from layershap.progress import progress_bar, warnings_above_the_bar
 from layershap.reporting import figures
-from layershap.reporting.contact_sheet import Explained, explained_sheet
-from layershap.reporting.layer_numbers import layer_numbers, layer_sums
+from layershap.reporting.contact_sheet import Explained
+from layershap.reporting.explained.arrays import layer_arrays
+from layershap.reporting.explained.assembly import assemble, summary
+from layershap.reporting.explained.choice import choose_images
+from layershap.reporting.explained.images import images_table
+from layershap.reporting.explained.parts import Parts
+from layershap.reporting.explained.pictures import write_pictures
+from layershap.reporting.layer_numbers import layer_numbers
 from layershap.workspace import paths
-from layershap.workspace.files import replacing, write_json
-from layershap.workspace.params import Explain, load_params
+from layershap.workspace.files import remove, write_json
+from layershap.workspace.fingerprint import code_files, fingerprint
+from layershap.workspace.params import Explain, Params, load_params
+
+# whose code the parts of an interrupted stage belong to
+ROOMS = ("chain", "data", "explain", "hardware", "model", "plots", "reporting", "stages/explain.py")
 
 
 @dataclass(frozen=True)
@@ -38,20 +51,20 @@ class References:
     more: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, settings: Explain, size: int) -> "References":
-        """Choose and load them."""
+    def of(cls, dataset: Dataset, settings: Explain, size: int, device: torch.device | str = "cpu") -> "References":
+        """Choose and load them, and put them on `device`."""
         train = dataset.rows("train")
         if settings.reference == "blur":
             return cls(train[:0], "the image blurred")
         if settings.reference == "mean":
             images = [dataset.paths[row] for row in train]
             mean = mean_reference(load_batch(images[rows], size) for rows in batches(len(images), 64, "mean"))
-            return cls(train, "the mean training image", mean)
+            return cls(train, "the mean training image", mean.to(device))
         few = settings.references
         wanted = few + (settings.more_references if settings.engine == "secant" else 0)
         count = max(min(wanted, len(train)), few)  # too few for `few` is an error
         chosen = train[choose_references(dataset.targets[train].tolist(), count, settings.seed)]
-        loaded = load_batch([dataset.paths[row] for row in chosen], size)
+        loaded = load_batch([dataset.paths[row] for row in chosen], size).to(device)
         return cls(chosen, f"mean of {count} references", loaded[:few], loaded[few:] if count > few else None)
 
     @property
@@ -72,63 +85,96 @@ class References:
 def run() -> None:
     """Write pictures, arrays and numbers of the explanations."""
     params = load_params()
-    prepare(params)
-    settings = params.explain
+    processes = prepare(params)
     dataset = Dataset.read()
-    model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
-    references = References.of(dataset, settings, description.image_size)
-    table = choose_images(settings.per_class)
-    rows: list[dict[str, Any]] = []
-    curves: dict[str, list[np.ndarray]] = {}
-    print(f"{len(table)} images, {len(model.names)} layers; {references.followed(settings.segments)}")
-    names = paths.picture_names(read_table(paths.PREDICTIONS)["path"])
-    with replacing(paths.EXPLANATIONS) as partial, warnings_above_the_bar("explain"):
-        for decision in progress_bar(table.to_dict("records"), desc="explain", unit="image"):
-            image = load_batch([paths.RAW / decision["path"]], description.image_size)
-            explained = explain_one(model, image, references, settings)
-            name = names[decision["path"]]
-            write_pictures(partial, name, decision, image[0], explained, description, settings, references.words)
-            found = layer_numbers(name, explained)
-            rows += found
-            curves[name] = layer_sums(found)
-        numbers = [row["layer"] for row in found]
-        curve = figures.layers_curve(curves, numbers, figures.unit(settings.output, description.classes))
-        canvas.save(curve, partial / "layers.png")
-        write_table(partial / "references.csv", dataset.images.iloc[references.rows][["path", "label"]])
-    layers = pd.DataFrame(rows)
-    summed = layers["positive"] - layers["negative"] + layers["prefix"].abs()
-    write_table(paths.LAYERS_TABLE, layers)
-    summary = {
-        "images": len(table),
-        "layers": len(numbers),
-        "maps": int(np.isfinite(layers[["positive", "negative", "gap"]]).all(axis=1).sum()),
-        "constant_maps": int(layers["constant"].sum()),
-        "references": references.count,
-        "segments": int(layers["segments"].max()),
-        "largest_gap": float(layers["gap"].abs().max()),
-        # of what is summed: what is above and below 0 may cancel
-        "largest_relative_gap": float((layers["gap"].abs() / summed.clip(1e-12)).max()),
-        "engine": settings.engine,
-    }
-    write_json(paths.EXPLAIN_METRICS, summary)
-    print(f"{len(table)} images, {len(numbers)} layers each; contact sheets are in {paths.CONTACT_SHEETS}")
+    work = Work.begin(params, dataset, processes)
+    if processes.first:
+        followed = work.references.followed(params.explain.segments)
+        print(f"{len(work.images)} images, {len(work.model.names)} layers; {followed}")
+    work.explain_share(processes)
+    processes.wait()
+    if processes.first:
+        finish(work, dataset)
 
 
-def choose_images(per_class: int) -> pd.DataFrame:
-    """Return the predictions to explain: of each class the first by digest, right decisions and wrong ones in turn.
+def finish(work: "Work", dataset: Dataset) -> None:
+    """Write the outs from all parts, and remove these; for one process alone."""
+    settings, references = work.settings, work.references
+    compared = dataset.images.iloc[references.rows][["path", "label"]]
+    unit = figures.unit(settings.output, work.description.classes)
+    found = summary(work.images, assemble(work.parts, work.images, compared, unit))
+    write_json(paths.EXPLAIN_METRICS, {**found, "references": references.count, "engine": settings.engine})
+    remove(work.parts.folder)
+    print(
+        f"{found['images']} images, {found['layers']} layers each; "
+        f"contact sheets of {found['pictures']} are in {paths.CONTACT_SHEETS}"
+    )
 
-    The digest mixes the images and is the same in every run; where one kind runs out, the other fills in.
+
+@dataclass(frozen=True)
+class Work:
+    """What every process needs to explain its share.
+
+    `model`, `references`: on `device`. `images`: as images.csv has them. `parts`: where the work on each is kept.
     """
-    table = read_table(paths.PREDICTIONS).sort_values("pixels")
-    table["rank"] = table.groupby(["label", "correct"]).cumcount() * 2 + (1 - table["correct"])
-    places = {label: place for place, label in enumerate(sorted(set(table["label"]), key=natural))}
-    table["place"] = table["label"].map(places)
-    chosen = table.sort_values(["place", "rank"]).groupby("label").head(per_class)
-    return chosen.drop(columns=["pixels", "rank", "place"])
+
+    device: torch.device
+    model: Chain
+    description: Description
+    references: References
+    settings: Explain
+    images: pd.DataFrame
+    parts: Parts
+
+    @classmethod
+    def begin(cls, params: Params, dataset: Dataset, processes: Processes) -> "Work":
+        """Load the model, onto the process's device, and choose the images."""
+        settings, device = params.explain, processes.device
+        model, description = load_classifier(paths.MODEL_WEIGHTS, paths.MODEL_CARD)
+        references = References.of(dataset, settings, description.image_size, device)
+        predictions = read_table(paths.PREDICTIONS)
+        chosen = choose_images(predictions, settings.images, settings.mistakes, settings.pictures)
+        used = {"explain": settings.model_dump(), "threads": params.runtime.threads, "device": device.type}
+        inputs = [paths.MODEL_WEIGHTS, paths.MODEL_CARD, paths.PREDICTIONS, paths.IMAGES_TABLE, paths.SPLIT_TABLE]
+        folder = paths.EXPLAIN_WORK / fingerprint(used, [*inputs, *code_files(Path(params.model.code))], ROOMS)
+        images = images_table(chosen, predictions)
+        parts = Parts(folder, len(images))
+        return cls(device, model.to(device), description, references, settings, images, parts)
+
+    def explain_share(self, processes: Processes) -> None:
+        """Explain those images of this process's share whose part is not there from an earlier start."""
+        share = processes.share(range(len(self.images)))
+        missing = [index for index in share if not self.parts.there(index)]
+        done = len(share) - len(missing)
+        if done and processes.first:
+            print(f"{done} of {len(share)} images are done already")
+        with (
+            warnings_above_the_bar("explain"),
+            progress_bar(total=len(share), initial=done, desc="explain", unit="image") as progress,
+        ):
+            for index in missing:
+                self.explain_image(index)
+                progress.update()
+
+    def explain_image(self, index: int) -> None:
+        """Explain one image and write its part."""
+        decision = self.images.iloc[index].to_dict()
+        image = load_batch([paths.RAW / decision["path"]], self.description.image_size)
+        explained = explain_one(self.model, image.to(self.device), self.references, self.settings)
+
+        def draw(folder: Path) -> None:
+            compared = self.references.words
+            write_pictures(folder, decision, image[0], explained, self.description, self.settings, compared)
+
+        rows = layer_numbers(decision["name"], explained)
+        self.parts.write(index, rows, layer_arrays(explained), draw if decision["picture"] else None)
 
 
 def explain_one(model: Chain, image: torch.Tensor, references: References, settings: Explain) -> Explained:
-    """Explain one image [1, 3, H, W] with the engine of the settings."""
+    """Explain one image [1, 3, H, W] with the engine of the settings.
+
+    `model`, `image`, `references`: on one device; what comes back is on the processor.
+    """
     few = blurred_reference(image) if references.few is None else references.few
     if settings.engine == "shap":
         samples = len(few) * settings.segments
@@ -142,41 +188,4 @@ def explain_one(model: Chain, image: torch.Tensor, references: References, setti
             "more_references": references.more,
         }
         found = explain_layers(model, image, few, **options)
-    return numbered(found)
-
-
-def write_pictures(
-    folder: Path,
-    name: str,
-    decision: dict[str, Any],
-    image: torch.Tensor,
-    explained: Explained,
-    description: Description,
-    settings: Explain,
-    compared: str,
-) -> None:
-    """Write a PNG per layer, the contact sheet and the arrays of one image."""
-    shown = figures.picture(image)
-    units = figures.unit(settings.output, description.classes)
-    arrays: dict[str, np.ndarray] = {}
-    for (number, layer), found in explained.items():
-        (panel,) = panels([found], [f"{number} {layer}"])
-        picture = sheets.layer_picture(shown, panel, f"{name}, layer {panel.title}", units, pale=settings.pale)
-        canvas.save(picture, folder / name / paths.layer_picture_name(number, layer))
-        arrays[f"{number:02d}_{layer}_heatmap"] = found.heatmap[0].numpy()
-        arrays[f"{number:02d}_{layer}_standard_error"] = found.standard_error[0].numpy()
-        if found.prefix is not None:
-            arrays[f"{number:02d}_{layer}_prefix"] = found.prefix[0].numpy()
-        if found.own is not None and found.reference is not None:
-            arrays[f"{number:02d}_{layer}_own"] = found.own[0].numpy()
-            arrays[f"{number:02d}_{layer}_reference"] = found.reference[0].numpy()
-    sure = decision[f"p_{decision['predicted']}"]
-    labels = dict(zip(description.classes, words.class_names(description.classes), strict=True))
-    label, predicted = labels[decision["label"]], labels[decision["predicted"]]
-    judged = f"{label}, {'rightly' if decision['correct'] else 'WRONGLY'} taken for {predicted}"
-    named = description.classes if len(description.classes) == 2 else [decision["label"], decision["predicted"]]
-    title = f"{name}: {judged} ({sure:.0%} sure){words.note(named)}"
-    for target, grouped in ((paths.CONTACT_SHEETS, False), (paths.PLATES, True)):
-        sheet = explained_sheet(shown, explained, title, compared, units, grouped=grouped, pale=settings.pale)
-        canvas.save(sheet, folder / target.name / f"{name}.png")
-    np.savez(folder / name / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    return numbered({name: layer.to("cpu") for name, layer in found.items()})

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from layershap.data.tables import Dataset, read_table
+from layershap.data.tables import Dataset
+from layershap.reporting.explained.images import read_images
 from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.tracking import lineage
 from layershap.tracking.names import changed_names
@@ -18,6 +19,7 @@ from layershap.workspace import paths
 from layershap.workspace.files import file_digest, read_json
 from layershap.workspace.params import Params
 
+ARRAYS_BYTES = 100_000_000  # larger arrays of heatmaps are in DVC's cache alone
 HEADLINE = ("accuracy", "accuracy_low", "accuracy_high")
 
 
@@ -82,25 +84,28 @@ def record_explanations(run: Run) -> None:
         for name in means_shown(means)
     }
     run.log_series({name: points for name, points in series.items() if points})
-    run.log_artifacts(paths.EXPLANATIONS, "explanations")
+    log_pictures(run)
     shown = dict(first_sheets())
     shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
     digest = hashlib.sha256("".join(file_digest(path) for path in shown.values()).encode()).hexdigest()[:12]
     run.log_images(shown, digest)
 
 
+def log_pictures(run: Run) -> None:
+    """Send what stage explain wrote, without the arrays where these are larger than ARRAYS_BYTES."""
+    if sum(file.stat().st_size for file in paths.EXPLAINED_ARRAYS.iterdir()) <= ARRAYS_BYTES:
+        run.log_artifacts(paths.EXPLANATIONS, "explanations")
+        return
+    for place in sorted(paths.EXPLANATIONS.iterdir()):
+        if place != paths.EXPLAINED_ARRAYS:
+            run.log_artifacts(place, f"explanations/{place.name}" if place.is_dir() else "explanations")
+
+
 def first_sheets() -> Iterator[tuple[str, Path]]:
-    """Yield a title and the contact sheet of the first explained image of each class."""
-    table = read_table(paths.PREDICTIONS)
-    names = paths.picture_names(table["path"])
-    labels = {names[row.path]: row.label for row in table.itertuples()}
-    images = pd.read_csv(paths.LAYERS_TABLE, dtype={"image": str}, keep_default_na=False)["image"].unique()
-    seen = set()
-    for image in images:
-        label = labels[image]
-        if label not in seen:
-            seen.add(label)
-            yield f"contact sheet {label}", paths.CONTACT_SHEETS / f"{image}.png"
+    """Yield a title and the contact sheet of the first explained image of each class that has pictures."""
+    images = read_images()
+    for row in images[images["picture"] == 1].drop_duplicates("label").itertuples():
+        yield f"contact sheet {row.label}", paths.CONTACT_SHEETS / f"{row.name}.png"
 
 
 def record_study(folder: Path, group: str, columns: list[str]) -> Run:

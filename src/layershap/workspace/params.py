@@ -158,7 +158,9 @@ class Explain(_Section):
     references: Annotated[int, Field(ge=2, le=10_000)]
     more_references: Annotated[int, Field(ge=0, le=100_000)]
     output: Literal["margin", "logit", "probability"]
-    per_class: Count
+    images: Count | None
+    mistakes: Annotated[int, Field(ge=0, le=1_000_000)]
+    pictures: Count | None
     pale: bool
     seed: Seed
 

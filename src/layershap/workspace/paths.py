@@ -24,6 +24,7 @@ SPLIT_TABLE = Path("data/split.csv")
 FEATURES = Path("data/features")
 DOWNLOADS = Path("work/downloads")
 CHECKPOINTS = Path("work/train")
+EXPLAIN_WORK = Path("work/explain")
 SPOOL = Path("work/spool")
 LOCK = Path("work/lock")
 RUNNING = Path("work/running.json")
@@ -56,6 +57,8 @@ LAYERS_TABLE = PLOTS / "layers.csv"
 EXPLANATIONS = Path("explanations")
 CONTACT_SHEETS = EXPLANATIONS / "contact_sheets"
 PLATES = EXPLANATIONS / "plates"
+EXPLAINED_IMAGES = EXPLANATIONS / "images.csv"
+EXPLAINED_ARRAYS = EXPLANATIONS / "arrays"
 
 REPORTS = Path("reports")
 REPORT = REPORTS / "report.html"
@@ -98,8 +101,16 @@ def layer_picture_name(number: int, layer: str) -> str:
 
     A module that is called twice has a colon in its name; the number tells layers apart.
     """
-    plain = re.sub(r"[^\w.-]", "-", layer)[:LONGEST_LAYER]
-    return f"layer_{number:02d}_{plain}.png"
+    return f"layer_{number:02d}_{_plain(layer)}.png"
+
+
+def layer_array_name(number: int, layer: str, kind: str) -> str:
+    """Return the file name of a layer's values of one kind (heatmap, ...) of all explained images."""
+    return f"{number:02d}_{_plain(layer)}_{kind}.npy"
+
+
+def _plain(layer: str) -> str:
+    return re.sub(r"[^\w.-]", "-", layer)[:LONGEST_LAYER]
 
 
 def _on_disk(name: str) -> str:
