@@ -46,7 +46,9 @@ def main(backbones: tuple[str, ...], size: int, batch: int, repeats: int, thread
         each = [1000 * best[precision] / batch for precision in PRECISIONS]
         first, second = (features[precision].float() for precision in PRECISIONS)
         change = float((second - first).abs().max() / first.abs().max())
-        print(f"{name:28} {each[0]:10.1f} {each[1]:11.1f} {each[0] / each[1]:6.2f}  {change:.4f} of the largest feature")
+        print(
+            f"{name:28} {each[0]:10.1f} {each[1]:11.1f} {each[0] / each[1]:6.2f}  {change:.4f} of the largest feature"
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from conftest import REPOSITORY
 from project import Project
@@ -42,6 +43,20 @@ def test_several_machines_need_a_launcher(project):
     project.change("trainer.accelerator", "cpu")
     done = project.run("layershap", "train", expect=2)
     assert "trainer.num_nodes" in done.stderr and "launcher" in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
+@pytest.mark.parametrize(
+    ("name", "value"), [("trainer.accelerator", "gpu"), ("trainer.precision", "16-mixed"), ("trainer.num_nodes", 2)]
+)
+def test_hardware_that_is_not_there_is_named_before_any_stage(project, name, value):
+    project.change(name, value)
+    done = project.run("layershap", "repro", expect=2)
+    assert (
+        name.partition(".")[0] in done.stderr
+        and str(value if name != "trainer.num_nodes" else "launcher") in done.stderr
+    )
+    assert not (project.root / "data" / "images.csv").exists()
 
 
 def test_the_launcher_is_no_dependency():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layershap import __version__
-from layershap.launch import launch
+from layershap.launch import check_hardware, launch
 from layershap.workspace import paths, ranks
 from layershap.workspace.errors import InputError, UserError
 from layershap.workspace.lock import only_one
@@ -108,7 +108,8 @@ def repro(settings: tuple[str, ...], others: tuple[str, ...]) -> None:
         raise InputError(f"{Path.cwd()} is no git repository, which DVC needs: 'git init', 'git add -A' and commit")
     from layershap.workspace.dvc_leftovers import mend_leftovers
 
-    _checked()  # a wrong setting is named before DVC reads it
+    params = _checked()  # a wrong setting is named before DVC reads it
+    check_hardware(params)
     for mended in mend_leftovers():
         click.echo(mended, err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]

@@ -37,6 +37,14 @@ def launch(stage: str, params: Params) -> None:
         _start(count, stage)
 
 
+def check_hardware(params: Params) -> None:
+    """Raise SettingsError where this machine has not what `trainer` asks for; with a launcher others compute."""
+    plain = {"accelerator": ("auto", "cpu"), "devices": ("auto", 1), "num_nodes": (1,), "precision": ("32-true",)}
+    every_machine_has = all(getattr(params.trainer, name) in values for name, values in plain.items())
+    if not (params.launcher or every_machine_has):  # to ask Lightning takes seconds
+        _devices(params)
+
+
 def _become(launcher: list[str], stage: str) -> None:
     program = shutil.which(launcher[0]) or shutil.which(launcher[0], path=str(Path(sys.executable).parent))
     if program is None:
@@ -56,7 +64,7 @@ def _devices(params: Params) -> int:
             "trainer.num_nodes: several machines need a launcher that starts processes on each, such as "
             "launcher: srun, or torchrun on each machine"
         )
-    if settings.devices == 1 or (settings.accelerator == "cpu" and settings.devices == "auto"):
+    if settings.accelerator == "cpu" and settings.devices in (1, "auto") and settings.precision == "32-true":
         return 1
     from layershap.hardware.prepare import build_fabric, needs_lightning
 
