@@ -57,6 +57,7 @@ def build_fabric(settings: Trainer) -> Any:
     """Return Lightning's Fabric of these settings; not launched. Raises SettingsError."""
     from lightning_fabric import Fabric
 
+    quiet_libraries()  # it sets its own level when it is imported
     options = resolved(settings)
     try:
         with warnings.catch_warnings():
