@@ -50,6 +50,8 @@ CUT = ("vit_small_patch16_224", "swin_t", "convnext_tiny")
 NETWORKS = (*PIPELINE, *CUT)
 MEMORY_SEGMENTS = {1: REFERENCES, 4: REFERENCES, 64: 2}
 
+OTHERS = "## Many images"  # heading from which on a page is not this benchmark's
+
 
 @dataclass
 class Row:
@@ -391,6 +393,8 @@ def report(networks: tuple[str, ...], size: int, threads: int, write: Path | Non
         "`python benchmarks/explain_speed.py --write docs/benchmarks.md`; its docstring says what the columns are. "
         "Networks other than EfficientNet-Lite0 have random weights, which is enough for time, memory and gaps.",
     ]
+    # what other benchmarks wrote on this page stays
+    others = "".join(write.read_text().partition(OTHERS)[1:]) if write and write.exists() else ""
     with tempfile.TemporaryDirectory() as folder:
         for network in networks:
             fine = str(Path(folder) / network)
@@ -416,7 +420,7 @@ def report(networks: tuple[str, ...], size: int, threads: int, write: Path | Non
                 )
                 print(lines[-1], flush=True)
                 if write:
-                    write.write_text("\n".join(lines) + "\n")
+                    write.write_text("\n".join(lines) + "\n\n" + others)
 
 
 if __name__ == "__main__":

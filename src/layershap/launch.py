@@ -8,6 +8,7 @@ import signal
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 from layershap.workspace import ranks
 from layershap.workspace.errors import SettingsError, UserError
@@ -100,8 +101,8 @@ def _start(count: int, stage: str) -> None:
     sys.exit(0)
 
 
-def _failure(error: "object", stage: str, count: int) -> ProcessError:
-    rank, failure = error.get_first_failure()  # type: ignore[attr-defined]
+def _failure(error: Any, stage: str, count: int) -> ProcessError:
+    rank, failure = error.get_first_failure()
     code = int(failure.exitcode)
     if code < 0:
         what, code = f"was ended by {signal.Signals(-code).name}", 128 - code
