@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from layershap.model.runtime import prepare
 
 from layershap.data.features import load_batch
 from layershap.data.tables import Dataset
 from layershap.explain import choose_references, explain_layers
 from layershap.model.classifier import Description, build_classifier, layer_table
-from layershap.model.runtime import prepare
 from layershap.study.expectations import Results
 from layershap.workspace import paths
 from layershap.workspace.files import read_json

@@ -6,6 +6,7 @@ python docs/paper_pictures.py     # a minute: an example of the study of other f
 import shutil
 
 import torch
+from layershap.model.runtime import prepare
 from paper import PICTURES
 
 from layershap.data.features import load_batch
@@ -13,7 +14,6 @@ from layershap.data.tables import Dataset
 from layershap.explain import choose_references, explain_layers
 from layershap.explain.explanations import panels
 from layershap.model.classifier import Description, build_classifier, load_classifier, numbered
-from layershap.model.runtime import prepare
 from layershap.plots import canvas, sheets
 from layershap.reporting import figures
 from layershap.study.other_faces import Materials, example

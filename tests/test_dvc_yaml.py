@@ -17,7 +17,7 @@ PARAMS = YAML(typ="safe").load(REPOSITORY / "params.yaml")
 # what changes no byte of an out: DVC compares settings itself, names stand in dvc.yaml, the rest is for the eye
 NO_BYTES = re.compile(r"workspace/(?!files)\w+\.py|progress\.py|launch\.py|torchvision_guard\.py|(\w+/)?__init__\.py")
 # train writes its curve to MLflow while it runs, and no out by way of it
-TRACKING = {"train": "tracking/"}
+TRACKING = {"train": "tracking/", "folds": "tracking/"}
 # settings of how fast something is done; that they change no byte is tested in tests/data
 NO_BYTES_EITHER = {"loader", "tracking"}
 
@@ -81,7 +81,7 @@ def test_parameters_are_leaf_keys_that_exist(stage):
 
 
 def test_dvc_yaml_is_short():
-    assert len((REPOSITORY / "dvc.yaml").read_text().splitlines()) <= 230
+    assert len((REPOSITORY / "dvc.yaml").read_text().splitlines()) <= 240
 
 
 COMPUTE = {"extract", "train", "evaluate", "explain"}

@@ -1,6 +1,8 @@
 """k folds of the images, each the test images of one of k runs: stratified, seeded, what belongs together in one."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,9 +38,9 @@ def fold_numbers(images: pd.DataFrame, split: settings.Split, folder: Path = Pat
     return images["pixels"].map(numbers).to_numpy()
 
 
-def _numbers(dealt: "object", count: int) -> np.ndarray:
+def _numbers(dealt: Iterable[tuple[Any, np.ndarray]], count: int) -> np.ndarray:
     numbers = np.full(count, -1)
-    for fold, (_, places) in enumerate(dealt):  # type: ignore[call-overload]
+    for fold, (_, places) in enumerate(dealt):
         numbers[places] = fold
     return numbers
 
