@@ -140,6 +140,26 @@ def folds(count: int | None) -> None:
 
 
 @cli.command()
+@click.argument("space")
+@click.option(
+    "--trials", default=20, show_default=True, type=click.IntRange(1), help="In all, earlier ones too."
+)
+def search(space: str, trials: int) -> None:
+    """Search a SPACE of study/search.yaml for the settings with the least validation loss; test images are not used.
+
+    Ctrl-C ends it, and the same command goes on. At its end it prints the best settings as options of `dvc exp run`.
+    """
+    _checked()
+    from layershap.stages import search as stage
+
+    stage.checked(space)
+    if code := run_dvc("repro", "split"):
+        sys.exit(code)
+    with only_one("search"):
+        stage.run(space, trials)
+
+
+@cli.command()
 @click.option("--check", is_flag=True, help="For CI: exit with 1 on FAIL, 3 on INVALID; the project's files stay.")
 @click.option("--junit", type=UserPath(dir_okay=False), help="With --check: write a JUnit report here.")
 @click.option("--markdown", type=UserPath(dir_okay=False), help="With --check: write the verdict as Markdown here.")

@@ -1,6 +1,8 @@
 """Stage folds: k-fold cross-validation by the project's own stages; every image is tested once."""
 
 import shutil
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +44,7 @@ def run() -> None:
         for fold in sorted(set(range(count)) - set(done)):
             run_fold(fold, params, work)
             numbers = read_json(work / f"fold_{fold}" / paths.EVALUATE_METRICS.name)
-            progress.write(f"fold {fold} of {count}: accuracy {numbers['accuracy']:.4f}")
+            progress.write(f"fold {fold}: accuracy {numbers['accuracy']:.4f} on {numbers['n_test']} images")
             progress.update()
     write(work, count, params)
     remove(work)
@@ -63,7 +65,8 @@ def run_fold(fold: int, params: Params, work: Path) -> None:
     content = settings_elsewhere(params)
     content["split"]["fold"] = fold
     place = work / f"running_{fold}"
-    with elsewhere(place, content, {name: name for name in LINKED if name.exists()}):
+    links = {name: name for name in LINKED if name.exists()}
+    with elsewhere(place, content, links), redirect_stdout(StringIO()):  # the table says what they would
         for stage in (split, train, evaluate):
             stage.run()
     with replacing(work / f"fold_{fold}") as partial:

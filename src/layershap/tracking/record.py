@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,34 @@ def record_fold(folder: Path, fold: int, parent: str, facts: dict[str, str], par
     run.log_metrics({**headline, "test": numbers, "train": read_json(folder / paths.TRAIN_METRICS.name)})
     run.log_artifacts(folder / paths.PREDICTIONS.name, "evaluation")
     run.log_artifacts(folder / paths.SPLIT_TABLE.name, "data")
+    run.finish()
+
+
+def record_trial(
+    key: str,
+    space: str,
+    params: Params,
+    search: Mapping[str, float],
+    number: int,
+    settings: Mapping[str, Any],
+    losses: Mapping[str, float],
+    loss: float | None,
+    pruned: bool,
+) -> None:
+    """Bring the run of a search, with this key, to the numbers in `search`, and make one below it of a trial.
+
+    `settings`: all settings of the trial. `losses`: validation loss by epoch. `loss`: the best one.
+    """
+    facts = {"layershap.backbone": params.model.backbone, "layershap.data": params.data.source}
+    parent = open_kept(f"search {space}", key, facts)
+    parent.log_params(params.model_dump())
+    parent.log_metrics({"search": search})
+    parent.finish()
+    run = open_kept(f"trial {number}", f"{key}-{number}", {**facts, "layershap.pruned": str(pruned).lower()}, key)
+    run.log_params(settings)
+    run.log_series({"val_loss": losses})
+    if not pruned and loss is not None:
+        run.log_metrics({"search": {"val_loss": loss}})
     run.finish()
 
 

@@ -74,6 +74,7 @@ def open_kept(name: str, key: str, tags: Mapping[str, str], parent: str = "") ->
     """
     if waiting := _spool_with(key):
         return Run(waiting, owned=True)
+    after = _spool_with(parent) if parent else None  # the server was away a moment ago: it is not asked again
     creation: dict[str, Any] = {
         "name": name,
         "tags": {**origin_tags(), **tags},
@@ -81,15 +82,16 @@ def open_kept(name: str, key: str, tags: Mapping[str, str], parent: str = "") ->
         "key": key,
         "parent": parent,
     }
-    try:
-        run = Run(_new_spool(key), _create(store.connect(), **creation))
-        run.owned = run.server.get_run(run.run_id).info.status == "RUNNING"
-        return run
-    except FAILURES as error:
-        tell(error)
-        run = Run(_new_spool(key), owned=True)
-        run.spool.open(CREATE, creation)
-        return run
+    if after is None:
+        try:
+            run = Run(_new_spool(key), _create(store.connect(), **creation))
+            run.owned = run.server.get_run(run.run_id).info.status == "RUNNING"
+            return run
+        except FAILURES as error:
+            tell(error)
+    run = Run(_new_spool(key), owned=True)
+    run.spool.open(CREATE, creation)
+    return run
 
 
 def join_run(model: str, name: str = "detached") -> Run:
@@ -150,8 +152,8 @@ def _create(client: MlflowClient, name: str, tags: dict[str, str], started: int,
     experiment = store.experiment_id(client)
     if found := _with_key(client, experiment, key):
         return found
-    if parent:
-        tags = {**tags, PARENT_TAG: _with_key(client, experiment, parent)}
+    if parent and (above := _with_key(client, experiment, parent)):
+        tags = {**tags, PARENT_TAG: above}
     run = client.create_run(experiment, start_time=started, tags={**tags, KEY_TAG: key}, run_name=name)
     return str(run.info.run_id)
 
