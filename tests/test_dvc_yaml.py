@@ -20,6 +20,7 @@ NO_BYTES = re.compile(r"workspace/(?!files)\w+\.py|progress\.py|launch\.py|torch
 TRACKING = {"train": "tracking/", "folds": "tracking/"}
 # settings of how fast something is done; that they change no byte is tested in tests/data
 NO_BYTES_EITHER = {"loader", "tracking"}
+SET_ELSEWHERE = {"trainer.devices", "trainer.num_nodes", "trainer.strategy"}  # by workspace/elsewhere.py
 
 
 def dependencies(stage: str) -> list[str]:
@@ -78,6 +79,13 @@ def test_parameters_are_leaf_keys_that_exist(stage):
     for name in settings(stage):
         section, key = name.split(".")
         assert not isinstance(PARAMS[section][key], dict)
+
+
+def test_folds_depend_on_all_that_their_stages_do():
+    """They run these; which fold is tested they choose themselves, and pictures of mistakes they do not draw."""
+    theirs = settings("split") | settings("train") | settings("evaluate")
+    chosen = {"split.fold", "split.test", "evaluate.mistakes", *SET_ELSEWHERE}
+    assert settings("folds") == theirs - chosen
 
 
 def test_dvc_yaml_is_short():

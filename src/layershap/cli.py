@@ -141,9 +141,7 @@ def folds(count: int | None) -> None:
 
 @cli.command()
 @click.argument("space")
-@click.option(
-    "--trials", default=20, show_default=True, type=click.IntRange(1), help="In all, earlier ones too."
-)
+@click.option("--trials", default=20, show_default=True, type=click.IntRange(1), help="In all, earlier ones too.")
 def search(space: str, trials: int) -> None:
     """Search a SPACE of study/search.yaml for the settings with the least validation loss; test images are not used.
 

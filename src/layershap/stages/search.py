@@ -55,8 +55,11 @@ def run(name: str, wanted: int) -> None:
             except UserError as error:
                 progress.write(f"cannot be trained: {error}", file=sys.stderr)
                 continue
+            except (KeyboardInterrupt, SystemExit):
+                progress.write("interrupted; the same command goes on", file=sys.stderr)
+                raise
             pruned = search.pruned(trial)
-            progress.write(f"trial {trial.number}: {'pruned' if pruned else f'validation loss {trial.value:.4f}'}")
+            progress.write(f"trial {trial.number}: {'pruned' if pruned else f'validation loss {trial.value:.4g}'}")
             best = search.best()
             numbers = {"trials": len(search.finished()), **({"val_loss": best.value} if best else {})}
             settings = with_settings(params.model_dump(), search.settings(trial))
@@ -75,7 +78,7 @@ def tell(search: Search) -> None:
         print("no trial was trained to its end; ask for more (--trials), or change the space")
         return
     options = (f"-S {shlex.quote(f'{name}={written(value)}')}" for name, value in search.settings(best).items())
-    print(f"best: trial {best.number}, validation loss {best.value:.4f}\ndvc exp run {' '.join(options)}")
+    print(f"best: trial {best.number}, validation loss {best.value:.4g}\ndvc exp run {' '.join(options)}")
 
 
 class Trainings:

@@ -145,7 +145,7 @@ def as_table(search: Search) -> Table:
     trials = sorted(search.finished(), key=lambda trial: (search.pruned(trial), trial.value or 0.0, trial.number))
     for trial in trials:
         values = (shown(value) for value in search.settings(trial).values())
-        loss = "pruned" if search.pruned(trial) else f"{trial.value:.4f}"
+        loss = "pruned" if search.pruned(trial) else f"{trial.value:.4g}"
         table.add_row(str(trial.number), *values, loss, str(trial.last_step or ""))
     return table
 
