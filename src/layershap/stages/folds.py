@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from layershap.choosing.folds import as_table, summarise
 from layershap.data.split import split_images
 from layershap.data.tables import read_table, write_table
 from layershap.judging.folds import deciding
 from layershap.progress import progress_bar
 from layershap.stages import evaluate, split, train
-from layershap.study.folds import as_table, summarise
 from layershap.workspace import paths
 from layershap.workspace.elsewhere import elsewhere, settings_elsewhere
 from layershap.workspace.errors import SettingsError

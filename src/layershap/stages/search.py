@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from layershap.choosing.search import PrunedError, Search, Watch, as_table, optuna_module, written
+from layershap.choosing.spaces import Space, read_space, values_of, with_settings
 from layershap.data.tables import read_table, write_table
 from layershap.judging.folds import deciding
 from layershap.progress import progress_bar
 from layershap.stages import extract, train
-from layershap.study.search import PrunedError, Search, Watch, as_table, optuna_module, written
-from layershap.study.spaces import Space, read_space, values_of, with_settings
 from layershap.tracking.record import record_trial
 from layershap.workspace import paths
 from layershap.workspace.elsewhere import elsewhere, settings_elsewhere
@@ -61,7 +61,7 @@ def run(name: str, wanted: int) -> None:
             pruned = search.pruned(trial)
             progress.write(f"trial {trial.number}: {'pruned' if pruned else f'validation loss {trial.value:.4g}'}")
             best = search.best()
-            numbers = {"trials": len(search.finished()), **({"val_loss": best.value} if best else {})}
+            numbers = {"trials": len(search.finished()), **({"val_loss": float(best.value or 0)} if best else {})}
             settings = with_settings(params.model_dump(), search.settings(trial))
             curve = {str(epoch): loss for epoch, loss in trial.intermediate_values.items()}
             record_trial(key, name, params, numbers, trial.number, settings, curve, trial.value, pruned)

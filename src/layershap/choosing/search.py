@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from layershap.study.spaces import Range, Space
+from layershap.choosing.spaces import Range, Space
 from layershap.workspace.errors import InputError, UserError
 
 if TYPE_CHECKING:
     import optuna
 
-STARTING, WARMING = 5, 3  # trials that are never pruned, for there is no median yet; epochs of each that are not
+STARTING, WARMING = 5, 3  # trials before there is a median worth asking; the first epoch at which it is asked
 
 Watch = Callable[[int, dict[str, float]], None]
 Train = Callable[[dict[str, Any], Watch], float]

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from conftest import REPOSITORY
-from layershap.study.spaces import Range, Space, read_space, values_of, with_settings
+from layershap.choosing.spaces import Range, Space, read_space, values_of, with_settings
 from layershap.workspace.errors import SettingsError
 from layershap.workspace.params import load_params, read_yaml
 
