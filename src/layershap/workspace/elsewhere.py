@@ -13,6 +13,7 @@ from layershap.workspace.files import remove
 from layershap.workspace.params import Params
 
 PATHS = (("data", "path"), ("model", "code"), ("model", "weights"))  # settings that may be a path in the project
+NO_PATHS = ("imagenet", "own", "random")  # of weights
 # many small trainings: one process each, no patch of the code, no pictures of mistakes
 PLAIN: dict[str, Any] = {
     "trainer": {"devices": 1, "num_nodes": 1, "strategy": "auto"},
@@ -26,8 +27,9 @@ def settings_elsewhere(params: Params) -> dict[str, Any]:
     """Return the settings as another folder needs them: paths absolute, one process, nothing for the eye."""
     content = params.model_dump()
     for section, key in PATHS:
-        if (place := Path(content[section][key])).exists():
-            content[section][key] = str(place.resolve())
+        value = content[section][key]
+        if not (key == "weights" and value in NO_PATHS) and Path(value).exists():
+            content[section][key] = str(Path(value).resolve())
     for name, value in PLAIN.items():
         content[name] = {**content[name], **value} if isinstance(value, Mapping) else value
     return content
