@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep test-faults quality other-faces audit
+.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep test-faults quality other-faces folds search audit
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -80,6 +80,14 @@ quality: env  ## how faithful the heatmaps of each layer are (minutes; writes st
 
 other-faces: env  ## what in the heatmaps comes from the references (half an hour; writes study/other_faces)
 	dvc --cd study repro record_other_faces
+
+folds: env  ## k-fold cross-validation, one training a fold (FOLDS=5 sets split.folds; writes study/folds)
+	@layershap folds $(if $(FOLDS),--folds $(FOLDS))
+
+SPACE ?= head
+TRIALS ?= 20
+search: env  ## the settings of SPACE (study/search.yaml) with the least validation loss, in TRIALS trainings (needs Optuna)
+	@layershap search $(SPACE) --trials $(TRIALS)
 
 clean:  ## remove the environment and everything that a run wrote, but not the MLflow store
 	rm -rf .venv build src/*.egg-info work data/raw data/features data/*.csv models explanations reports plots/evaluate

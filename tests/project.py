@@ -30,7 +30,8 @@ SETTINGS = {
 }
 
 
-IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "quality", "other_faces", "dvc.lock", "tmp", "cache")
+MADE = ("quality", "other_faces", "folds", "dvc.lock")  # in a folder study/ that was used
+IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "tmp", "cache", *MADE)
 
 
 class Project:
@@ -43,7 +44,8 @@ class Project:
             shutil.copy(REPOSITORY / name, root)
         for name in ("src", "baseline", "study"):
             shutil.copytree(REPOSITORY / name, root / name, ignore=IGNORED)
-        (root / "baseline" / "baseline.json").unlink(missing_ok=True)
+        for name in ("baseline.json", "folds.json"):
+            (root / "baseline" / name).unlink(missing_ok=True)
         (root / ".dvc").mkdir()
         shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc")
         shutil.copy(REPOSITORY / ".dvc" / ".gitignore", root / ".dvc")

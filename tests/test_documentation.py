@@ -30,6 +30,9 @@ NOT_RUN = {
     "make env": "the environment of the tests is one that it made",
     "make paper": "needs a network; tests/data/test_sources.py serves its archives on the loopback",
     "pip install pre-commit && pre-commit install": "needs a network; its hooks are those of make lint",
+    "pip install 'optuna>=4'": "needs a network",
+    "make search SPACE=head TRIALS=20": "needs Optuna, which make env does not install; tests/stages/test_search.py",
+    "layershap search learning --trials 40": "as make search",
     "git clone <this repository> && cd layershap": "no command but a pattern",
 }
 HEALTH = {"make ui": "http://127.0.0.1:5000/health", "mlflow models serve": "http://127.0.0.1:{port}/ping"}

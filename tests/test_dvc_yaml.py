@@ -17,9 +17,10 @@ PARAMS = YAML(typ="safe").load(REPOSITORY / "params.yaml")
 # what changes no byte of an out: DVC compares settings itself, names stand in dvc.yaml, the rest is for the eye
 NO_BYTES = re.compile(r"workspace/(?!files)\w+\.py|progress\.py|launch\.py|torchvision_guard\.py|(\w+/)?__init__\.py")
 # train writes its curve to MLflow while it runs, and no out by way of it
-TRACKING = {"train": "tracking/"}
+TRACKING = {"train": "tracking/", "folds": "tracking/"}
 # settings of how fast something is done; that they change no byte is tested in tests/data
 NO_BYTES_EITHER = {"loader", "tracking"}
+SET_ELSEWHERE = {"trainer.devices", "trainer.num_nodes", "trainer.strategy"}  # by workspace/elsewhere.py
 
 
 def dependencies(stage: str) -> list[str]:
@@ -80,14 +81,22 @@ def test_parameters_are_leaf_keys_that_exist(stage):
         assert not isinstance(PARAMS[section][key], dict)
 
 
+def test_folds_depend_on_all_that_their_stages_do():
+    """They run these; which fold is tested they choose themselves, and pictures of mistakes they do not draw."""
+    theirs = settings("split") | settings("train") | settings("evaluate")
+    chosen = {"split.fold", "split.test", "evaluate.mistakes", *SET_ELSEWHERE}
+    assert settings("folds") == theirs - chosen
+
+
 def test_dvc_yaml_is_short():
-    assert len((REPOSITORY / "dvc.yaml").read_text().splitlines()) <= 230
+    assert len((REPOSITORY / "dvc.yaml").read_text().splitlines()) <= 240
 
 
 COMPUTE = {"extract", "train", "evaluate", "explain"}
 # an edit of this file, and the stages whose bytes it can change at once
 EDITS = {
     "chain/chain.py": COMPUTE,
+    "choosing/folds.py": set(),
     "cli.py": set(),
     "data/features/shards.py": COMPUTE,
     "data/images.py": COMPUTE | {"fetch"},

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import signal
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +14,15 @@ import click
 from layershap import __version__
 from layershap.launch import check_hardware, launch
 from layershap.workspace import paths, ranks
+from layershap.workspace.dvc_command import run_dvc, set_setting
 from layershap.workspace.errors import InputError, UserError
 from layershap.workspace.lock import only_one
 
 if TYPE_CHECKING:
     from layershap.workspace.params import Params
 
-STUDIES = ("quality", "other-faces")
-STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", *STUDIES)
+STUDIES = ("quality", "other-faces", "folds")
+STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", "quality", "other-faces")
 SHARED = ("extract", "train", "evaluate")  # stages that several processes can compute together; explain is another
 HERE = Path.cwd()  # where the user stands: commands work in the project's folder
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -114,11 +114,48 @@ def repro(settings: tuple[str, ...], others: tuple[str, ...]) -> None:
         click.echo(mended, err=True)
     given = [setting for setting in settings if setting.partition("=")[2]]
     options = [option for setting in given for option in ("-S", setting)]
-    command = [*(["dvc", "exp", "run", *options] if given else ["dvc", "repro"]), *others]
-    # the stages' commands are found also where the environment was not activated
-    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PATH": here}
-    sys.exit(subprocess.run([sys.executable, "-m", *command], check=False, env=environment).returncode)
+    sys.exit(run_dvc(*(["exp", "run", *options] if given else ["repro"]), *others))
+
+
+@cli.command()
+@click.option("--folds", "count", type=click.IntRange(2, 20), help="How many: sets split.folds in params.yaml.")
+def folds(count: int | None) -> None:
+    """k-fold cross-validation: train and evaluate once for each of split.folds parts of the images.
+
+    The features are made if they are not there; folds that are done are not done again. Inside DVC, run the stage.
+    """
+    if "DVC_STAGE" in os.environ:
+        params = _checked()
+        with only_one("folds"):
+            import_module("layershap.stages.folds").run()
+        return
+    if count is not None:
+        set_setting("split.folds", count)
+    params = _checked()
+    for command in (["repro", "extract"], ["--cd", "study", "repro", "record_folds"]):
+        if code := run_dvc(*command):
+            sys.exit(code)
+    from layershap.stages.gate import take_folds
+
+    take_folds(params.gate)
+
+
+@cli.command()
+@click.argument("space")
+@click.option("--trials", default=20, show_default=True, type=click.IntRange(1), help="In all, earlier ones too.")
+def search(space: str, trials: int) -> None:
+    """Search a SPACE of study/search.yaml for the settings with the least validation loss; test images are not used.
+
+    Ctrl-C ends it, and the same command goes on. At its end it prints the best settings as options of `dvc exp run`.
+    """
+    _checked()
+    from layershap.stages import search as stage
+
+    stage.checked(space)
+    if code := run_dvc("repro", "split"):
+        sys.exit(code)
+    with only_one("search"):
+        stage.run(space, trials)
 
 
 @cli.command()

@@ -18,7 +18,7 @@ def table(counts, groups=("",), split=""):
     return pd.DataFrame(rows).assign(pixels=lambda frame: frame["path"])
 
 
-SETTINGS = Split(test=0.25, val=0.2, group=None, seed=3)
+SETTINGS = Split(test=0.25, val=0.2, group=None, folds=None, fold=None, seed=3)
 
 
 def test_shares_hold_in_every_class_and_group():

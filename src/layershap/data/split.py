@@ -4,10 +4,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from layershap.data.folds import fold_numbers
 from layershap.data.groups import draw, group_names, units
+from layershap.data.strata import strata
 from layershap.data.tables import SPLITS, natural
 from layershap.workspace import params as settings
 from layershap.workspace.errors import InputError
@@ -18,8 +21,11 @@ def split_images(images: pd.DataFrame, split: settings.Split, folder: Path = Pat
 
     The source's own splits are kept; val is cut from train where it brings none. Otherwise pictures (equal pixels
     count as one) are drawn at random within each class and group. With `split.group`, whole groups are drawn instead.
-    `folder`: data.path, where a table of groups lies. Raises InputError for a class with too few images.
+    With `split.fold`, that one of `split.folds` is the test set, whatever the source says, and val is cut from the
+    others. `folder`: data.path, where a table of groups lies. Raises InputError for a class with too few images.
     """
+    if split.fold is not None:
+        images = images.assign(split=np.where(fold_numbers(images, split, folder) == split.fold, "test", "train"))
     result = images[["path", "label"]].assign(split=images["split"])
     own = bool((images["split"] != "").any())
     together = group_names(images["path"], split.group, folder) if split.group else None
@@ -76,15 +82,10 @@ def _move(images: pd.DataFrame, result: pd.DataFrame, split: settings.Split, par
         result.loc[pool.index[moving], "split"] = part
         return
     pictures = pool.drop_duplicates("pixels")
-    strata = pictures["label"] + "/" + pictures["group"]
-    rare = strata.map(strata.value_counts()) < 2 / min(share, 1 - share)
-    strata = strata.where(~rare, pictures["label"])
-    # a class of which one picture alone is left over is not divided by group
-    left_over = set(strata[rare & (strata.map(strata.value_counts()) < 2)])
-    strata = strata.where(~pictures["label"].isin(left_over), pictures["label"])
+    among = strata(pictures, 2 / min(share, 1 - share), 2)
     try:
         _, moved = train_test_split(
-            pictures["pixels"].to_numpy(), test_size=share, stratify=strata.to_numpy(), random_state=split.seed
+            pictures["pixels"].to_numpy(), test_size=share, stratify=among.to_numpy(), random_state=split.seed
         )
     except ValueError:
         own = bool((images["split"] != "").any())

@@ -17,11 +17,13 @@ AGAIN = "run 'dvc repro' again"
 Found = TypeVar("Found")
 
 
-class _Facts(BaseModel):
+class Facts(BaseModel):
+    """Content of a file of numbers; what is not named is left."""
+
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
-class _Measured(_Facts):
+class _Measured(Facts):
     accuracy: Share
     accuracy_low: Share
     accuracy_high: Share
@@ -35,7 +37,7 @@ class Evaluated(_Measured):
     balanced_accuracy: Share
 
 
-class Explained(_Facts):
+class Explained(Facts):
     """metrics/explain.json, as far as the gate reads it."""
 
     images: Annotated[int, Field(ge=1)]
@@ -46,7 +48,7 @@ class Explained(_Facts):
     engine: str
 
 
-class Divided(_Facts):
+class Divided(Facts):
     """metrics/split.json, as far as the gate reads it."""
 
     pictures_in_two_splits: Count
@@ -91,11 +93,11 @@ def read_evidence(
             reasons.extend(error.reasons)
             return None
 
-    numbers = attempt(lambda: _read(evaluated, Evaluated))
-    maps = attempt(lambda: _read(explained, Explained))
-    split = attempt(lambda: _read(divided, Divided))
+    numbers = attempt(lambda: read_facts(evaluated, Evaluated))
+    maps = attempt(lambda: read_facts(explained, Explained))
+    split = attempt(lambda: read_facts(divided, Divided))
     rows = attempt(lambda: read_predictions(predictions))
-    known = attempt(lambda: _read(baseline, Baseline)) if baseline and baseline.exists() else None
+    known = attempt(lambda: read_facts(baseline, Baseline)) if baseline and baseline.exists() else None
     if numbers is not None and rows is not None:
         reasons += _contradictions(numbers, rows, predictions, evaluated)
     if numbers is not None and split is not None and sum(split.test.values()) != numbers.n_test:
@@ -164,13 +166,14 @@ def _contradictions(numbers: Evaluated, rows: list[dict[str, str]], predictions:
     return reasons
 
 
-def _read(path: Path, kind: type[Found]) -> Found:
+def read_facts(path: Path, kind: type[Found], again: str = AGAIN) -> Found:
+    """Read a JSON file as `kind`; InvalidEvidenceError says what is wrong with it and, by `again`, what to run."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InvalidEvidenceError([f"no {path}; run 'dvc repro'"]) from None
+        raise InvalidEvidenceError([f"no {path}; {again.removesuffix(' again')}"]) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidEvidenceError([f"{path} is not readable JSON ({error}); restore it, or {AGAIN}"]) from None
+        raise InvalidEvidenceError([f"{path} is not readable JSON ({error}); restore it, or {again}"]) from None
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
@@ -179,4 +182,4 @@ def _read(path: Path, kind: type[Found]) -> Found:
             + ("" if item["type"] == "missing" else f", not {str(item['input'])[:40]!r}")
             for item in error.errors()[:5]
         )
-        raise InvalidEvidenceError([f"{path}: {wrong}; restore it, or {AGAIN}"]) from None
+        raise InvalidEvidenceError([f"{path}: {wrong}; restore it, or {again}"]) from None

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from layershap.judging.evidence import Evidence, InvalidEvidenceError, read_evidence
+from layershap.judging.folds import deciding, read_folds, with_folds
 from layershap.judging.gate import EXIT_CODES, Verdict, as_junit, as_markdown, decide, invalid, make_baseline
 from layershap.workspace import paths
-from layershap.workspace.dvc_lock import differences
+from layershap.workspace.dvc_lock import differences, digest_of
 from layershap.workspace.errors import InputError
-from layershap.workspace.files import write_json, write_text
-from layershap.workspace.params import load_params, read_yaml
+from layershap.workspace.files import read_json, write_json, write_text
+from layershap.workspace.params import Gate, load_params, read_yaml
 
 
 def run() -> int:
@@ -51,12 +52,20 @@ def check(junit: Path | None = None, markdown: Path | None = None) -> int:
 
 def judge() -> tuple[Verdict, Evidence | None]:
     """Decide by what the stages wrote; return also that, or None where it could not be read."""
-    gate = load_params().gate
+    params = load_params()
+    gate = params.gate
     try:
         found = evidence()
     except InvalidEvidenceError as error:
         return invalid(error.reasons), None
-    return decide(found, gate.min_accuracy, gate.max_drop, gate.policy), found
+    verdict = decide(found, gate.min_accuracy, gate.max_drop, gate.policy)
+    if gate.folds_min_accuracy is None:
+        return verdict, found
+    try:
+        folds = read_folds(paths.JUDGED_FOLDS, deciding(params), digest_of(paths.IMAGES_TABLE))
+    except InvalidEvidenceError as error:
+        return invalid(error.reasons), found
+    return with_folds(verdict, folds, gate.folds_min_accuracy, gate.policy), found
 
 
 def headline(verdict: Verdict, found: Evidence | None) -> dict[str, Any]:
@@ -80,6 +89,14 @@ def show(verdict: Verdict) -> None:
     for reason in verdict.reasons:
         print(f"  {reason}")
     sys.stdout.flush()
+
+
+def take_folds(settings: Gate) -> None:
+    """Put the numbers of the folds where the gate reads them, if it asks for them."""
+    if settings.folds_min_accuracy is None:
+        return
+    write_json(paths.JUDGED_FOLDS, read_json(paths.FOLDS_NUMBERS))
+    print(f"{paths.JUDGED_FOLDS}: run 'dvc repro' to judge by it, and commit it with dvc.lock and metrics/")
 
 
 def save_baseline() -> None:

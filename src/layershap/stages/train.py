@@ -26,8 +26,8 @@ from layershap.workspace.params import Params, load_params
 ROOMS = ("chain", "data", "model", "training", "stages/train.py")  # whose code an interrupted training belongs to
 
 
-def run() -> None:
-    """Write the model, its numbers and its learning curve."""
+def run(watch: Report = lambda epoch, metrics: None) -> None:
+    """Write the model, its numbers and its learning curve; `watch`: told of each epoch, after MLflow."""
     params = load_params()
     processes = prepare(params)
     dataset = Dataset.read()
@@ -66,7 +66,12 @@ def run() -> None:
     try:
         log_beginning(run, params)
         with run.system_metrics():
-            trained = fit(lambda epoch, metrics: run.log_metrics(metrics, step=epoch))
+
+            def tell(epoch: int, metrics: dict[str, float]) -> None:
+                run.log_metrics(metrics, step=epoch)
+                watch(epoch, metrics)
+
+            trained = fit(tell)
         write_outs(model, description, trained, dataset, params)
         run.set_tags({MODEL_TAG: file_digest(paths.MODEL_WEIGHTS)})
     except BaseException as error:

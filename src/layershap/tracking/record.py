@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.tracking import lineage
 from layershap.tracking.names import changed_names
 from layershap.tracking.run import Run
-from layershap.tracking.runs import join_run
+from layershap.tracking.runs import join_run, open_kept
 from layershap.workspace import paths
 from layershap.workspace.files import file_digest, read_json
 from layershap.workspace.params import Params
@@ -57,9 +57,7 @@ def record_origin(run: Run, params: Params, dataset: Dataset) -> None:
 
 def record_training(run: Run) -> None:
     """Send the learning curve, also of a model that was trained elsewhere, and the numbers of the kept epoch."""
-    curve = pd.read_csv(paths.LEARNING_CURVE)
-    steps = [str(int(epoch) + 1) for epoch in curve["epoch"]]
-    run.log_series({name: dict(zip(steps, curve[name].tolist(), strict=True)) for name in curve if name != "epoch"})
+    run.log_series(curve_of(paths.LEARNING_CURVE))
     run.log_metrics({"train": read_json(paths.TRAIN_METRICS)})
     run.log_artifacts(paths.MODEL_CARD, "model_description")
     run.log_artifacts(paths.REPORT_CURVE, "plots")
@@ -125,6 +123,74 @@ def record_study(folder: Path, group: str, columns: list[str]) -> Run:
     return run
 
 
+def record_folds(folder: Path, params: Params) -> Run:
+    """Make or find a run of the folds, with mean and interval, and below it one of each fold, with all its numbers."""
+    summary = read_json(folder / paths.FOLDS_NUMBERS.name)
+    key = f"folds-{file_digest(folder / paths.FOLDS_NUMBERS.name)[:16]}"
+    facts = {"layershap.backbone": params.model.backbone, "layershap.data": params.data.source}
+    parent = open_kept("folds", key, facts)
+    parent.log_params(params.model_dump())
+    shown = dict(zip(HEADLINE, (summary[name] for name in ("mean", "mean_low", "mean_high")), strict=True))
+    numbers = {name: value for name, value in summary.items() if isinstance(value, (int, float))}
+    parent.log_metrics({**shown, "folds": numbers})
+    parent.log_series({"folds/accuracy": {str(fold): value for fold, value in enumerate(summary["accuracy"])}})
+    for name in (paths.FOLDS_NUMBERS.name, "table.csv", "predictions.csv"):
+        parent.log_artifacts(folder / name, "folds")
+    for fold in range(summary["folds"]):
+        record_fold(folder / f"fold_{fold}", fold, key, facts, params)
+    parent.finish()
+    return parent
+
+
+def record_fold(folder: Path, fold: int, parent: str, facts: dict[str, str], params: Params) -> None:
+    """Send the settings, the curve and the numbers of one fold to its run below the run with the key `parent`."""
+    run = open_kept(f"fold {fold}", f"{parent}-{fold}", facts, parent)
+    content = params.model_dump()
+    run.log_params({**content, "split": {**content["split"], "fold": fold}})
+    run.log_series(curve_of(folder / paths.LEARNING_CURVE.name))
+    numbers = read_json(folder / paths.EVALUATE_METRICS.name)
+    headline = {name: numbers.pop(name) for name in HEADLINE}
+    run.log_metrics({**headline, "test": numbers, "train": read_json(folder / paths.TRAIN_METRICS.name)})
+    run.log_artifacts(folder / paths.PREDICTIONS.name, "evaluation")
+    run.log_artifacts(folder / paths.SPLIT_TABLE.name, "data")
+    run.finish()
+
+
+def record_trial(
+    key: str,
+    space: str,
+    params: Params,
+    search: Mapping[str, float],
+    number: int,
+    settings: Mapping[str, Any],
+    losses: Mapping[str, float],
+    loss: float | None,
+    pruned: bool,
+) -> None:
+    """Bring the run of a search, with this key, to the numbers in `search`, and make one below it of a trial.
+
+    `settings`: all settings of the trial. `losses`: validation loss by epoch. `loss`: the best one.
+    """
+    facts = {"layershap.backbone": params.model.backbone, "layershap.data": params.data.source}
+    parent = open_kept(f"search {space}", key, facts)
+    parent.log_params(params.model_dump())
+    parent.log_metrics({"search": search})
+    parent.finish()
+    run = open_kept(f"trial {number}", f"{key}-{number}", {**facts, "layershap.pruned": str(pruned).lower()}, key)
+    run.log_params(settings)
+    run.log_series({"val_loss": losses})
+    if not pruned and loss is not None:
+        run.log_metrics({"search": {"val_loss": loss}})
+    run.finish()
+
+
+def curve_of(table: Path) -> dict[str, dict[str, float]]:
+    """Return a learning curve as series over the epochs, from 1."""
+    curve = pd.read_csv(table)
+    steps = [str(int(epoch) + 1) for epoch in curve["epoch"]]
+    return {name: dict(zip(steps, curve[name].tolist(), strict=True)) for name in curve if name != "epoch"}
+
+
 def recorded(*places: Path) -> dict[str, Any]:
     """Return what stands for these outs, folders with all in them: equal where nothing has to be recorded again."""
     digest = hashlib.sha256()
@@ -132,4 +198,5 @@ def recorded(*places: Path) -> dict[str, Any]:
         for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if file.is_file():
                 digest.update(f"{file.as_posix()} {file_digest(file)}\n".encode())
-    return {"model": file_digest(paths.MODEL_WEIGHTS), "outs": digest.hexdigest()}
+    model = file_digest(paths.MODEL_WEIGHTS) if paths.MODEL_WEIGHTS.exists() else ""
+    return {"model": model, "outs": digest.hexdigest()}

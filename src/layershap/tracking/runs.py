@@ -67,6 +67,33 @@ def open_run(name: str, memory: Path) -> Run:
     return _existing(run_id, owned=True) or Run(Spool(store.spool_root() / key, (JOIN, {"run_id": run_id})), owned=True)
 
 
+def open_kept(name: str, key: str, tags: Mapping[str, str], parent: str = "") -> Run:
+    """Return the run with this key, made where there is none; `parent`: the key of the run that it lies below.
+
+    It is to be finished unless it is already, so that recording twice changes nothing.
+    """
+    if waiting := _spool_with(key):
+        return Run(waiting, owned=True)
+    after = _spool_with(parent) if parent else None  # the server was away a moment ago: it is not asked again
+    creation: dict[str, Any] = {
+        "name": name,
+        "tags": {**origin_tags(), **tags},
+        "started": int(time.time() * 1000),
+        "key": key,
+        "parent": parent,
+    }
+    if after is None:
+        try:
+            run = Run(_new_spool(key), _create(store.connect(), **creation))
+            run.owned = run.server.get_run(run.run_id).info.status == "RUNNING"
+            return run
+        except FAILURES as error:
+            tell(error)
+    run = Run(_new_spool(key), owned=True)
+    run.spool.open(CREATE, creation)
+    return run
+
+
 def join_run(model: str, name: str = "detached") -> Run:
     """Return the run of the model with this digest, to write more to it; a new one tagged detached if there is none.
 
@@ -117,14 +144,30 @@ def origin_tags() -> dict[str, str]:
     return {"mlflow.source.name": "layershap", **lineage.git_tags()}
 
 
-def _create(client: MlflowClient, name: str, tags: dict[str, str], started: int, key: str) -> str:
-    """Create a run, or find the one that was created with this key when its answer got lost."""
+def _create(client: MlflowClient, name: str, tags: dict[str, str], started: int, key: str, parent: str = "") -> str:
+    """Create a run, or find the one that was created with this key when its answer got lost.
+
+    `parent`: the key of the run that it lies below, which was made before it.
+    """
     experiment = store.experiment_id(client)
-    found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+    if found := _with_key(client, experiment, key):
+        return found
+    if parent and (above := _with_key(client, experiment, parent)):
+        tags = {**tags, PARENT_TAG: above}
     run = client.create_run(experiment, start_time=started, tags={**tags, KEY_TAG: key}, run_name=name)
     return str(run.info.run_id)
+
+
+def _with_key(client: MlflowClient, experiment: str, key: str) -> str:
+    found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+    return str(found[0].info.run_id) if found else ""
+
+
+def _spool_with(key: str) -> Spool | None:
+    for folder in spools(store.spool_root()):
+        if next(Spool(folder).entries()).arguments.get("key") == key:
+            return Spool.reopen(folder)
+    return None
 
 
 def _spool_of(model: str) -> Spool | None:

@@ -29,6 +29,14 @@ def locked_stages() -> dict[str, Any]:
         return {}
 
 
+def digest_of(place: Path) -> str:
+    """Return DVC's digest of a file: as it is here, else as dvc.lock has it; empty where neither has it."""
+    if place.is_file():
+        return file_digest(place, "md5")
+    outs = [out for stage in locked_stages().values() for out in stage.get("outs", [])]
+    return next((str(out["md5"]) for out in outs if out["path"] == place.as_posix()), "")
+
+
 def differences(settings: Mapping[str, Any], pipeline: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each thing that is not as dvc.lock has it.
 

@@ -66,7 +66,19 @@ class Split(_Section):
     test: Annotated[float, Field(gt=0, lt=1)]
     val: Annotated[float, Field(gt=0, lt=1)]
     group: Annotated[str, Field(min_length=1)] | None
+    folds: Annotated[int, Field(ge=2, le=20)] | None
+    fold: Annotated[int, Field(ge=0, lt=20)] | None
     seed: Seed
+
+    @field_validator("fold")
+    @classmethod
+    def _one_of_the_folds(cls, fold: int | None, info: ValidationInfo) -> int | None:
+        folds = info.data.get("folds", 20)  # a wrong one is named by itself
+        if fold is not None and folds is None:
+            raise ValueError("must be null where split.folds is null: it is the number of a fold")
+        if fold is not None and fold >= folds:
+            raise ValueError(f"must be from 0 to {folds - 1}, as split.folds is {folds}")
+        return fold
 
     @field_validator("group")
     @classmethod
@@ -178,6 +190,7 @@ class Gate(_Section):
     min_accuracy: Annotated[float, Field(ge=0, le=1)]
     max_drop: Annotated[float, Field(ge=0, le=1)]
     policy: Literal["strict", "point", "lenient"]
+    folds_min_accuracy: Annotated[float, Field(ge=0, le=1)] | None
 
 
 class Quality(_Section):

@@ -69,6 +69,12 @@ OTHER_FACES = Path("study/other_faces")
 OTHER_FACES_WORK = Path("work/other_faces")
 QUALITY = Path("study/quality")
 QUALITY_WORK = Path("work/quality")
+FOLDS = Path("study/folds")
+FOLDS_NUMBERS = FOLDS / "folds.json"
+FOLDS_WORK = Path("work/folds")
+JUDGED_FOLDS = Path("baseline/folds.json")  # FOLDS_NUMBERS for the gate, which cannot depend on another repository
+SEARCH_SPACES = Path("study/search.yaml")
+SEARCH_WORK = Path("work/search")
 
 STORE = Path("mlflow.db")
 ARTIFACTS = Path("mlartifacts")

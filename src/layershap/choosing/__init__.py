@@ -1,0 +1,1 @@
+"""Choosing settings: numbers over folds, spaces and trials of a search."""
