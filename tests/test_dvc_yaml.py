@@ -90,7 +90,7 @@ EDITS = {
     "chain/chain.py": COMPUTE,
     "cli.py": set(),
     "data/features/shards.py": COMPUTE,
-    "data/images.py": COMPUTE | {"fetch"},
+    "data/images.py": COMPUTE | {"fetch", "report"},
     "data/origins.py": {"report"},
     "data/split.py": {"split"},
     "data/workers.py": COMPUTE | {"fetch"},
