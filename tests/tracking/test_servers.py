@@ -122,6 +122,10 @@ def test_the_report_is_a_rendered_page_in_the_artifact_view(tracked, ui, page):
     frame = page.frame_locator("iframe").first
     frame.get_by_text("What each layer contributes").wait_for(timeout=60_000)
     assert frame.locator("figure img").first.evaluate("image => image.naturalWidth") > 300
+    frame.locator("#explorer").focus()
+    page.keyboard.press("ArrowRight")
+    assert frame.locator("#explorer-layer-name").text_content() == "3 block1, 32 × 32"
+    assert frame.locator("#explorer-picture").evaluate("image => image.naturalWidth") == 64
 
 
 def test_a_click_enlarges_a_contact_sheet(tracked, page):

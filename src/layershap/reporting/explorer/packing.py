@@ -34,7 +34,7 @@ def pack_errors(errors: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     """Return standard errors [H, W] of `values` as the one of the highest code and base64 of a byte for each; 0 is 0.
 
     The nearest step, or the one beside it where that alone tells whether a value is within twice its error: what is
-    pale on the page is pale in the pictures.
+    pale on the page is pale in the pictures (but for values below 6e-5 of the largest, which are white in both).
     """
     sizes = np.abs(values.astype(np.float64))
     errors = errors.astype(np.float64)
@@ -45,7 +45,7 @@ def pack_errors(errors: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     shown = unpack_values(pack_values(values), values.shape)
     within = sizes < 2 * errors
     wrong = (np.abs(shown) < 2 * _errors(codes, highest)) != within
-    moved = np.clip(codes + np.where(within, 1, -1), 1, TOP)
+    moved = np.clip(codes + np.where(within, 1, -1), 0, TOP)
     codes = np.where(wrong & (codes > 0), moved, codes)
     return {"highest": highest, "errors": _text(codes.astype(np.uint8))}
 
