@@ -85,7 +85,7 @@
     const both = (scale) => number(values[place] * scale, 4) + (errors ? ` ± ${number(errors[place] * scale, 2, false)}` : "");
     part("value").textContent = `${both(1)} ${data.unit}`;
     part("density").textContent =
-      `row ${row + 1}, column ${column + 1} of ${map.rows} × ${map.columns}; per 1 % of the image's area ${both(values.length / 100)}`;
+      `row ${row + 1}, column ${column + 1} of ${map.rows} × ${map.columns}\nper 1 % of the image's area ${both(values.length / 100)}`;
     Object.assign(mark.style, {
       left: `${(100 * column) / map.columns}%`,
       top: `${(100 * row) / map.rows}%`,
