@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from layershap.model.runtime import prepare
 
 from layershap.data.features import load_batch
 from layershap.data.tables import Dataset

@@ -6,7 +6,6 @@ python docs/paper_pictures.py     # a minute: an example of the study of other f
 import shutil
 
 import torch
-from layershap.model.runtime import prepare
 from paper import PICTURES
 
 from layershap.data.features import load_batch

@@ -99,7 +99,7 @@ EDITS = {
     "choosing/folds.py": set(),
     "cli.py": set(),
     "data/features/shards.py": COMPUTE,
-    "data/images.py": COMPUTE | {"fetch"},
+    "data/images.py": COMPUTE | {"fetch", "report"},
     "data/origins.py": {"report"},
     "data/split.py": {"split"},
     "data/workers.py": COMPUTE | {"fetch"},

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,8 @@ def cli() -> None:
     os.chdir(Path.cwd() if "DVC_ROOT" in os.environ else paths.project_root())
 
 
-def _checked() -> "Params":
-    """Check all settings before any work, and before anything slow is imported.
+def _checked(changed: Sequence[str] = ()) -> "Params":
+    """Check all settings, with those `changed` (NAME=VALUE), before any work, and before anything slow is imported.
 
     Whether torchvision or timm has a network of a name they alone can say, and loading them takes seconds: that is
     asked only of names that the settings do not know.
@@ -54,6 +55,10 @@ def _checked() -> "Params":
     from layershap.workspace.params import KNOWN_BACKBONES, load_params
 
     params = load_params()
+    if changed:
+        from layershap.workspace.overrides import overridden
+
+        params = overridden(changed)
     model = params.model
     if model.backbone not in KNOWN_BACKBONES or model.weights == "own":
         from layershap.model.networks import check_model
@@ -97,22 +102,31 @@ def explain(images: tuple[Path, ...], layers: tuple[str, ...], out: Path) -> Non
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting; without a value it is left.")
+@click.option(
+    "--settings",
+    "several",
+    default="",
+    metavar="TEXT",
+    help="Several settings, with spaces between them but within quotes and brackets: 'train.epochs=5 head.hidden=[32]'",
+)
 @click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="[DVC OPTIONS AND STAGES]")
-def repro(settings: tuple[str, ...], others: tuple[str, ...]) -> None:
+def repro(settings: tuple[str, ...], several: str, others: tuple[str, ...]) -> None:
     """Run the pipeline with some settings changed, as `dvc exp run -S` does; without any, as `dvc repro` does.
 
+    A setting that is given twice is as --settings has it, else as the last --set. A wrong one is named before any work.
     What a kill or a full disk left half-written of DVC's own files is set aside first. DVC's options (--force,
     --single-item) and names of stages are handed on to it.
     """
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
         raise InputError(f"{Path.cwd()} is no git repository, which DVC needs: 'git init', 'git add -A' and commit")
     from layershap.workspace.dvc_leftovers import mend_leftovers
+    from layershap.workspace.overrides import split_settings
 
-    params = _checked()  # a wrong setting is named before DVC reads it
+    given = [setting for setting in [*settings, *split_settings(several)] if setting.partition("=")[2]]
+    params = _checked(given)  # a wrong setting is named before DVC reads it
     check_hardware(params)
     for mended in mend_leftovers():
         click.echo(mended, err=True)
-    given = [setting for setting in settings if setting.partition("=")[2]]
     options = [option for setting in given for option in ("-S", setting)]
     sys.exit(run_dvc(*(["exp", "run", *options] if given else ["repro"]), *others))
 

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from layershap.workspace import paths
 from layershap.workspace.params import load_params
 
 LAYERS = 18
+SIZES = tuple(np.repeat([64, 32, 16, 8, 4, 2], 3).tolist())
 
 
 def written(
@@ -29,8 +31,12 @@ def written(
     accuracy: float = 0.9,
     noise: bool = False,
     pictures: int | None = None,
+    sizes: Sequence[int] = SIZES,
 ) -> None:
-    """Write into `root` what the stages before the report leave there; the last fifth of the images are mistakes."""
+    """Write into `root` what the stages before the report leave there; the last fifth of the images are mistakes.
+
+    `sizes`: of the maps, by layer.
+    """
     rng = np.random.default_rng(0)
     count = len(classes)
     root.mkdir(exist_ok=True)
@@ -45,7 +51,7 @@ def written(
             "per_class": {name: {"precision": 0.9, "recall": 0.9, "f1": 0.9, "images": 30} for name in classes},
         },
         paths.EXPLAIN_METRICS: {
-            "layers": LAYERS, "images": images, "pictures": pictures or images, "references": 10,
+            "layers": len(sizes), "images": images, "pictures": pictures or images, "references": 10,
             "largest_relative_gap": 1e-5,
         },
         paths.GATE_VERDICT: {"verdict": "PASS", "reasons": ["accuracy 0.9 is at least 0.8"]},
@@ -60,23 +66,28 @@ def written(
         **{f"{part}_{kind}": [1, 2, 3] for part in ("train", "val") for kind in ("loss", "accuracy")},
     }
     pd.DataFrame(epochs).to_csv(root / paths.LEARNING_CURVE, index=False)
-    names = list(paths.picture_names(f"{classes[k % count]}/image_{k:04d}.jpg" for k in range(images)).values())
+    files = [f"{classes[k % count]}/image_{k:04d}.jpg" for k in range(images)]
+    names = list(paths.picture_names(files).values())
     row: dict = {"positive": 1.0, "negative": -1.0, "prefix": 0.0, "gap": 1e-6, "error_share": 0.1, "segments": 4}
-    layers = range(2, LAYERS + 2)
+    layers = range(2, len(sizes) + 2)
     rows = [{"image": name, "layer": layer, "name": f"block{layer}", **row} for name in names for layer in layers]
     pd.DataFrame(rows).to_csv(root / paths.LAYERS_TABLE, index=False)
     (root / paths.CONTACT_SHEETS).mkdir(parents=True)
     kinds = ["mistake" if k >= images - images // 5 else "image" for k in range(images)]
-    table = pd.DataFrame({"name": names, "chosen": kinds, "correct": [int(kind == "image") for kind in kinds]})
+    table = pd.DataFrame({"name": names, "path": files, "label": [classes[k % count] for k in range(images)]})
+    table["correct"] = [int(kind == "image") for kind in kinds]
+    table["predicted"] = [classes[(k + (kind != "image")) % count] for k, kind in enumerate(kinds)]
+    table = table.assign(probability=0.9, chosen=kinds)
     table["picture"] = table.index.isin(picture_order(table)[:pictures]).astype(int)
     table.to_csv(root / paths.EXPLAINED_IMAGES, index=False)
+    maps_and_pictures(root, table, sizes, noise)
     names = table[table["picture"] == 1]["name"].tolist()
     sheet = canvas.encode(
         sheets.contact_sheet(
             rng.random((64, 64, 3)),
             [
                 Panel(f"{layer} block{layer}", rng.normal(size=(size, size)))
-                for layer, size in zip(layers, np.repeat([64, 32, 16, 8, 4, 2], 3), strict=True)
+                for layer, size in zip(layers, sizes, strict=True)
             ],
             f"{names[0]}: {classes[0]}, rightly taken for {classes[0]} (90% sure)\nlogit: 1.000 = 0.300 + 0.700",
             "logit of the predicted class",
@@ -88,7 +99,7 @@ def written(
             Image.fromarray(pixels).save(root / paths.CONTACT_SHEETS / f"{name}.png", compress_level=1)
         else:
             (root / paths.CONTACT_SHEETS / f"{name}.png").write_bytes(sheet)
-    curves = {name: (rng.random(LAYERS), -rng.random(LAYERS)) for name in table["name"]}
+    curves = {name: (rng.random(len(sizes)), -rng.random(len(sizes))) for name in table["name"]}
     canvas.save(figures.layers_curve(curves, list(layers), "logit", names), root / paths.EXPLANATIONS / "layers.png")
     targets = rng.integers(0, count, 400)
     predicted = np.where(rng.random(400) < accuracy, targets, rng.integers(0, count, 400))
@@ -98,6 +109,24 @@ def written(
     shown = [] if accuracy == 1 else [rng.random((224, 224, 3)) if noise else np.zeros((8, 8, 3))] * 12
     captions = [f"image_{n}.jpg\n{classes[n % count]} taken for\n{classes[0]}, 90% sure" for n in range(len(shown))]
     canvas.save(decisions.mistakes(shown, captions, len(shown), 400), root / paths.EVALUATE_PICTURES / "mistakes.png")
+
+
+def maps_and_pictures(root: Path, table: pd.DataFrame, sizes: Sequence[int], noise: bool) -> None:
+    """Write the maps of all images (0 for those without pictures), and the test images that have pictures."""
+    rng = np.random.default_rng(1)
+    shown = table.index[table["picture"] == 1]
+    (root / paths.EXPLAINED_ARRAYS).mkdir()
+    for layer, size in enumerate(sizes, start=2):
+        for kind, scale in (("heatmap", 1.0), ("standard_error", 0.4)):
+            place = root / paths.EXPLAINED_ARRAYS / paths.layer_array_name(layer, f"block{layer}", kind)
+            array = np.lib.format.open_memmap(place, "w+", np.float32, (len(table), size, size))
+            drawn = scale * rng.standard_t(3, (len(shown), size, size)) / size**2
+            array[shown] = abs(drawn) if kind == "standard_error" else drawn
+    for number, path in enumerate(table["path"][shown]):
+        (root / paths.RAW / path).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((224, 224, 3), (40 * number) % 256, np.uint8)
+        pixels[:112] = rng.integers(0, 256, (112, 224, 3)) if noise else 128
+        Image.fromarray(pixels).save(root / paths.RAW / path)
 
 
 def page(root: Path, monkeypatch, *given, template: str = "report.html.j2", **options) -> str:
@@ -138,7 +167,7 @@ def test_of_few_images_all_are_shown_as_they_are(tmp_path, monkeypatch):
     found = page(tmp_path, monkeypatch, ["functional", "defective"], 6)
     assert found.count("contact sheet of") == 6
     assert " of 6 sheets" not in found
-    assert "image/jpeg" not in found
+    assert 'src="data:image/jpeg' not in found
 
 
 def test_no_mistakes_are_a_sentence_not_a_picture(tmp_path, monkeypatch):
@@ -157,7 +186,9 @@ def test_the_page_says_what_pale_means_where_something_is(tmp_path, monkeypatch,
 
 
 def test_the_table_of_layers_has_the_prefix_where_there_is_one(tmp_path, monkeypatch):
-    assert "prefix" not in page(tmp_path / "none", monkeypatch, ["a", "b"], 2).lower()
+    none = page(tmp_path / "none", monkeypatch, ["a", "b"], 2)
+    assert "<th>prefix</th>" not in none
+    assert "Prefix: sum" not in none
     written(tmp_path / "some", ["a", "b"], 2)
     monkeypatch.chdir(tmp_path / "some")
     table = pd.read_csv(paths.LAYERS_TABLE)

@@ -27,19 +27,37 @@ def test_mlflow_run_ends_in_one_run_of_the_same_shape(tracked):
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tracked.root / 'mlflow.db'}"}
     tracked.run(
         *("mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "layershap"),
-        *("-P", "epochs=2", "-P", "learning_rate=0.003"),
+        *("-P", "epochs=3", "-P", "learning_rate=0.003"),
+        *("-P", "set=train.epochs=2 head.hidden=[4, 4] explain.more_references=5"),
         **store,
     )
     (run,) = [run for run in tracked.runs() if run.info.run_id not in before]
     assert run.info.status == "FINISHED"
     assert run.data.params["train.epochs"] == "2"
     assert run.data.params["train.learning_rate"] == "0.003"
+    assert run.data.params["head.hidden"] == "[4, 4]"
+    assert run.data.params["explain.more_references"] == "5"
     assert set(reference.data.metrics) - set(run.data.metrics) == set()
     assert {name.partition("/")[0] for name in tracked.artifacts(run)} >= {
         name.partition("/")[0] for name in tracked.artifacts(reference)
     }
     tracked.run("git", "checkout", "--", "params.yaml")
     tracked.change("gate.min_accuracy", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [("train.epoch=2", "train.epoch: unknown key"), ("train.epochs=2 train.seed=-1", "train.seed: "), ("a b", "'a'")],
+)
+def test_mlflow_run_names_a_wrong_setting_before_any_work(tracked, given, named):
+    before = {name: (tracked.root / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tracked.root / 'mlflow.db'}"}
+    command = ("mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "refused", "-P", f"set={given}")
+    done = tracked.run(*command, expect=None, **store)
+    assert done.returncode != 0
+    assert named in done.stderr
+    assert "Running stage" not in done.stdout
+    assert before == {name: (tracked.root / name).read_bytes() for name in before}
 
 
 @pytest.fixture
@@ -104,6 +122,10 @@ def test_the_report_is_a_rendered_page_in_the_artifact_view(tracked, ui, page):
     frame = page.frame_locator("iframe").first
     frame.get_by_text("What each layer contributes").wait_for(timeout=60_000)
     assert frame.locator("figure img").first.evaluate("image => image.naturalWidth") > 300
+    frame.locator("#explorer").focus()
+    page.keyboard.press("ArrowRight")
+    assert frame.locator("#explorer-layer-name").text_content() == "3 block1, 32 × 32"
+    assert frame.locator("#explorer-picture").evaluate("image => image.naturalWidth") == 64
 
 
 def test_a_click_enlarges_a_contact_sheet(tracked, page):

@@ -1,30 +1,29 @@
 """report.html and the model card, both made from what the stages wrote: no number is computed here a second time."""
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-from PIL import Image
 
 from layershap import __version__
 from layershap.data.origins import ORIGINS
 from layershap.plots import canvas
-from layershap.reporting import decisions
+from layershap.reporting import decisions, figures
+from layershap.reporting.embedding import address, embed
 from layershap.reporting.explained.images import picture_order, read_images
+from layershap.reporting.explorer.content import explorer
 from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.workspace import paths
 from layershap.workspace.files import read_json
 from layershap.workspace.params import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
-# bytes, before they become a third more inside the page: all of it stays below 10 MB
-PICTURE_BYTES = 350_000
-SHEETS_BYTES = 4_500_000
+# all of it stays below 10 MB; bytes, before they become a third more inside the page
+SHEETS_BYTES = 3_200_000
 MOST_SHEETS = 24
+EXPLORER_ROOM = 9_000_000  # letters of the page that pictures and the explorer take; the rest is text
 
 
 def facts(params: Params) -> dict[str, Any]:
@@ -37,6 +36,16 @@ def facts(params: Params) -> dict[str, Any]:
     test = read_json(paths.EVALUATE_METRICS)
     pictures = sorted(paths.EVALUATE_PICTURES.glob("*.png"))
     means = layer_means(layers)
+    images = read_images()
+    model = read_json(paths.MODEL_CARD)
+    shown = {
+        "learning curve": address(learning_curve()),
+        "contributions by layer": embed(paths.EXPLANATIONS / "layers.png"),
+        **{path.stem: embed(path) for path in pictures if path.stem != "mistakes" or test["accuracy"] < 1},
+    }
+    sheets_shown = sheets(images)
+    room = EXPLORER_ROOM - sum(map(len, [*shown.values(), *(sheet["address"] for sheet in sheets_shown)]))
+    unit = figures.unit(params.explain.output, model["classes"])
     return {
         "version": __version__,
         "params": params.model_dump(),
@@ -48,16 +57,13 @@ def facts(params: Params) -> dict[str, Any]:
         "test": test,
         "explained": read_json(paths.EXPLAIN_METRICS),
         "gate": read_json(paths.GATE_VERDICT),
-        "model": read_json(paths.MODEL_CARD),
+        "model": model,
         "layers": means,
         "with_prefix": "prefix" in means_shown(means),
         "settings": settings_table(params.model_dump()),
-        "pictures": {
-            "learning curve": _address(learning_curve()),
-            "contributions by layer": embed(paths.EXPLANATIONS / "layers.png"),
-            **{path.stem: embed(path) for path in pictures if path.stem != "mistakes" or test["accuracy"] < 1},
-        },
-        "sheets": sheets(read_images()),
+        "pictures": shown,
+        "sheets": sheets_shown,
+        "explorer": explorer(images, layers, model["image_size"], unit, params.explain.pale, room),
     }
 
 
@@ -108,32 +114,6 @@ def settings_table(params: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, "null" if value is None else str(value)) for name, value in found.items()]
 
 
-def embed(picture: Path, limit: int = PICTURE_BYTES) -> str:
-    """Return a PNG file as the address of an image inside the page; as a JPEG of at most `limit` bytes if it is larger.
-
-    A JPEG gets smaller until it is small enough.
-    """
-    content = picture.read_bytes()
-    if len(content) <= limit:
-        return _address(content)
-    with Image.open(picture) as opened:
-        image = opened.convert("RGB")
-    quality = 90
-    while True:
-        file = io.BytesIO()
-        image.save(file, "jpeg", quality=quality)
-        if file.tell() <= limit or min(image.size) < 16:
-            return _address(file.getvalue(), "jpeg")
-        if quality > 70:
-            quality -= 10
-        else:
-            image = image.resize((max(image.width * 4 // 5, 1), max(image.height * 4 // 5, 1)))
-
-
 def cell(text: str) -> str:
     """Return a name as it can stand in a table of Markdown."""
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
-
-
-def _address(content: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
