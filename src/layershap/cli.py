@@ -233,6 +233,22 @@ def backbones(pattern: str | None) -> None:
 
 
 @cli.command()
+@click.argument("first", metavar="[A]", required=False)
+@click.argument("second", metavar="[B]", default="workspace")
+@click.option("--out", type=UserPath(dir_okay=False), help="The page's file.  [default: reports/compare.html]")
+@click.option("--no-record", is_flag=True, help="Do not keep the page with the MLflow run of B.")
+def compare(first: str | None, second: str, out: Path | None, no_record: bool) -> None:
+    """Set two models side by side on one page: A (the registered champion), B (the workspace).
+
+    Each is `workspace`, an MLflow run (id or name), models:/NAME@ALIAS, models:/NAME/VERSION, a DVC experiment, or a
+    git revision. Nothing is trained or explained again.
+    """
+    from layershap.stages.compare import run
+
+    run(first, second, out, not no_record)
+
+
+@cli.command()
 def summary() -> None:
     """Print what the last run reached, where its pictures are, and how to open the MLflow UI."""
     from layershap.stages.summary import run

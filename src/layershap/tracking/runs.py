@@ -118,6 +118,29 @@ def join_run(model: str, name: str = "detached") -> Run:
         return run
 
 
+def run_of_id(run_id: str) -> Run | None:
+    """Return a run that is there already, to write more to it; None where it was deleted."""
+    return _existing(run_id, owned=False)
+
+
+def run_with_model(model: str) -> Run | None:
+    """Return the run of the model with this digest, to write more to it; None where it has none.
+
+    Where the server is out of reach, it is a run that is found, or made, when what was kept is sent.
+    """
+    if waiting := _spool_of(model):
+        return Run(waiting)
+    try:
+        client = store.connect()
+        found = client.search_runs([store.experiment_id(client)], f"tags.`{MODEL_TAG}` = '{model}'", max_results=1)
+        return Run(_new_spool("join"), found[0].info.run_id) if found else None
+    except FAILURES as error:
+        tell(error)
+        run = Run(_new_spool("join"))
+        run.spool.open(JOIN_MODEL, {"model": model})
+        return run
+
+
 def run_of_entry(client: MlflowClient, name: str, arguments: Mapping[str, Any]) -> str:
     """Return the id of the run that a spool's first entry names, made where that entry says so."""
     if name == JOIN:

@@ -1,0 +1,115 @@
+"""The page itself: what it shows, filled into its template."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from layershap import __version__
+from layershap.data.tables import read_table
+from layershap.plots import canvas
+from layershap.reporting.comparison import decisions, numbers
+from layershap.reporting.comparison.curves import curves
+from layershap.reporting.comparison.explained import Explained, compared_maps, layer_table
+from layershap.reporting.comparison.thumbnails import thumbnail
+from layershap.reporting.comparison.tiles import legend, tiles
+from layershap.reporting.report import embed, render
+from layershap.workspace import paths
+from layershap.workspace.compared.side import Side
+
+TEMPLATE = "compare.html.j2"
+MOST_CHANGED = 12
+MOST_SETTINGS = 80
+
+
+def predictions(side: Side) -> pd.DataFrame | None:
+    """Return the side's table of predictions; None where it has none."""
+    place = side.file(paths.PREDICTIONS)
+    return None if place is None else read_table(place)
+
+
+def page(
+    first: Side,
+    second: Side,
+    tables: tuple[pd.DataFrame, pd.DataFrame] | None,
+    statistics: Mapping[str, Any] | None,
+) -> str:
+    """Return the page as HTML, with all its pictures inside.
+
+    `tables`: of predictions, the same image in the same row; None where the test images differ. `statistics`: the
+    fields of judging.paired.Paired, with `tables` alone.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        content = {
+            "version": __version__,
+            "sides": [("A", first), ("B", second)],
+            "first": first,
+            "second": second,
+            "statistics": statistics,
+            "settings": numbers.settings(first, second),
+            "measured": numbers.measured(first, second, (statistics or {}).get("intervals", {})),
+            "others": numbers.others(first, second),
+            "lacking": [*first.lacking, *second.lacking],
+            "curves": _curves(first, second, folder),
+            "changed": None,
+            "confusion": None,
+            **_explained(compared_maps(first, second, predictions(first), predictions(second)), folder),
+        }
+        content["explained_alike"] = [row for row in content["settings"] if row[0].startswith("explain.")]
+        if tables is not None:
+            rows = decisions.changed(*tables)
+            content["changed"] = {
+                "counts": {kind: len(found) for kind, found in rows.items()},
+                "shown": {
+                    kind: [{**row, "picture": thumbnail(row["paths"], row["pixels"], folder)} for row in found]
+                    for kind, found in decisions.shown(rows, MOST_CHANGED).items()
+                },
+            }
+            content["confusion"] = decisions.confusion(*tables)
+    return render(TEMPLATE, content)
+
+
+def _curves(first: Side, second: Side, folder: Path) -> list[tuple[str, str]]:
+    """Return name and address of the pictures of both learning curves."""
+    places = [side.file(paths.LEARNING_CURVE) for side in (first, second)]
+    tables = [None if place is None else pd.read_csv(place) for place in places]
+    if all(table is None for table in tables):
+        return []
+    found = []
+    for measure in ("loss", "accuracy"):
+        canvas.save(curves(tables[0], tables[1], measure), folder / "curve.png")
+        found.append((f"{measure} by epoch", embed(folder / "curve.png")))
+    return found
+
+
+def _explained(found: Explained | None, folder: Path) -> dict[str, Any]:
+    """Return what the page shows of the heatmaps."""
+    if found is None:
+        return {"explained": None, "layers": [], "legend": ""}
+    shown, side = tiles(found, folder)
+    images = [
+        {
+            "name": image.first["name"],
+            "label": image.first["label"],
+            "predicted": [image.first["predicted"], image.second["predicted"]],
+            "probability": [float(image.first["probability"]), float(image.second["probability"])],
+            "changed": image.changed,
+            "same_output": image.same_output,
+            "picture": thumbnail([image.first["path"], image.second["path"]], image.pixels, folder),
+            "cards": cards,
+        }
+        for image, cards in shown
+    ]
+    explained = {
+        "images": images,
+        "count": len(found.images),
+        "of": [len(found.first.images), len(found.second.images)],
+        "other_output": sum(not image.same_output for image in found.images),
+        "by_name": all(match.by_name for match, _ in found.layers),
+        "side": side,
+        "shrunk": any(shape and max(shape) > side for _, cards in shown for card in cards for shape in card["sizes"]),
+    }
+    return {"explained": explained, "layers": layer_table(found.layers), "legend": legend(folder)}
