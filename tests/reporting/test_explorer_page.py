@@ -267,3 +267,11 @@ def test_the_default_shows_all_its_images(tmp_path, monkeypatch):
     assert len(text.encode()) < 10_000_000
     assert len(content(text)["images"]) == 6
     assert "images with pictures, mistakes" not in text
+    assert "too large for a layer explorer" not in text
+
+
+def test_a_page_without_room_for_one_image_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "EXPLORER_ROOM", 0)
+    text = page(tmp_path, monkeypatch, ["a", "b"], 2)
+    assert "too large for a layer explorer" in text
+    assert "explorer-data" not in text

@@ -56,8 +56,8 @@
     const pixels = context.createImageData(map.columns, map.rows);
     const limit = (map.limit * 100) / values.length; // of a place's own value
     for (let place = 0; place < values.length; place += 1) {
-      const part = Math.floor(((values[place] / limit + 1) / 2) * 256);
-      const colour = colours[Math.max(0, Math.min(255, part))];
+      const step = Math.floor(((values[place] / limit + 1) / 2) * 256);
+      const colour = colours[Math.max(0, Math.min(255, step))];
       const pale = state.error && errors && Math.abs(values[place]) < 2 * errors[place];
       const strength = pale ? data.strength : 1;
       for (let channel = 0; channel < 3; channel += 1) {
