@@ -241,3 +241,21 @@ def test_networks_with_other_layers_stand_side_by_side_by_depth(inside, tmp_path
 def test_no_champion_is_named(inside, tmp_path):
     with pytest.raises(InputError, match=r"models:/layershap-x@champion.*PASS.*models:/layershap-folder@champion"):
         compare.resolve("models:/layershap-x@champion", tmp_path)
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off_or_loaded_in_a_browser(inside, browser, width):
+    inside.run("layershap", "compare", "HEAD", "workspace", "--no-record")
+    asked = []
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((inside.root / paths.COMPARISON).resolve().as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # wider tables scroll in their own box; pictures are all there and within the page
+    boxes = page.evaluate(
+        "[...document.images].map(image => [image.naturalWidth, image.getBoundingClientRect().right])"
+    )  # fmt: skip
+    assert len(boxes) > 10 and all(natural > 0 and right <= width for natural, right in boxes)
+    assert all(address.startswith(("file:", "data:")) for address in asked)
+    page.close()

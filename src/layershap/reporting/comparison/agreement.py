@@ -7,6 +7,7 @@ import numpy as np
 
 from layershap.reporting.comparison.layers import Match
 from layershap.reporting.explained.stored import StoredMaps
+from layershap.workspace.compared.side import MAPS
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,17 @@ def beyond(first: np.ndarray, second: np.ndarray, error: np.ndarray, other: np.n
 def agreement(match: Match, first: StoredMaps, second: StoredMaps, names: Sequence[tuple[str, str]]) -> Agreement:
     """Compare a pair of layers on all common images, one at a time. `names`: of each image, in either's images.csv."""
     correlations, shares = np.full(len(names), np.nan), np.full(len(names), np.nan)
+    if match.first is None or match.second is None:
+        return Agreement(correlations, shares)
+    maps, errors = (first.maps(match.first[0], kind=kind) for kind in MAPS)
+    others, other_errors = (second.maps(match.second[0], kind=kind) for kind in MAPS)
+    if maps.shape[1:] != others.shape[1:]:
+        return Agreement(correlations, shares)
+    places, other_places = ({name: place for place, name in enumerate(side.names)} for side in (first, second))
     for place, (one, two) in enumerate(names):
-        pair = maps_of(match, first, second, one, two)
-        if pair is None:
-            break
-        a, b, error, other = pair
-        correlations[place] = correlation(a, b)
-        where = beyond(a, b, error, other)
+        at, beside = places[one], other_places[two]
+        correlations[place] = correlation(maps[at], others[beside])
+        where = beyond(maps[at], others[beside], errors[at], other_errors[beside])
         if where is not None:
             shares[place] = where.mean()
     return Agreement(correlations, shares)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from layershap.plots.canvas import blank, style
 
@@ -24,5 +25,6 @@ def curves(first: pd.DataFrame | None, second: pd.DataFrame | None, measure: str
                     table["epoch"] + 1, table[f"{part}_{measure}"], line, marker=".", color=colour, label=label
                 )  # fmt: skip
     axis.set(xlabel="epoch", ylabel=measure, title=f"{measure.capitalize()} by epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(fontsize=8)
     return figure
