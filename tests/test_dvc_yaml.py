@@ -81,7 +81,7 @@ def test_parameters_are_leaf_keys_that_exist(stage):
 
 
 def test_dvc_yaml_is_short():
-    assert len((REPOSITORY / "dvc.yaml").read_text().splitlines()) <= 230
+    assert len((REPOSITORY / "dvc.yaml").read_text().splitlines()) <= 240
 
 
 COMPUTE = {"extract", "train", "evaluate", "explain"}

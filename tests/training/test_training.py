@@ -1,50 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from layershap.data.features import VIEWS, FeatureCache, extract_features, load_batch
-from layershap.explain import Chain
-from layershap.training.datamodule import EpochSampler, FeatureDataModule, Labels
+from layershap.data.features import VIEWS, load_batch
+from layershap.training.datamodule import EpochSampler
 from layershap.training.fit import LearningCurve, balanced_weights, train_tail
-from layershap.workspace.params import Train
-
-SETTINGS = Train(
-    epochs=12, batch_size=8, learning_rate=0.05, unfrozen_learning_rate=0.02, weight_decay=0.0, class_weights=True,
-    soft_labels=False, patience=12, seed=0,
-)  # fmt: skip
-
-
-def model():
-    torch.manual_seed(0)
-    layers = [("one", nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())), ("two", nn.Conv2d(4, 4, 3, stride=2))]
-    return Chain(layers, nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(4 * 5 * 5, 2))).eval()
+from tails import SETTINGS, cache_of, data, model, pictures
 
 
 @pytest.fixture
 def cached(tmp_path, rng):
-    """Bright and dark images, the features of the first layer, and labels of all."""
-    from PIL import Image
-
-    paths = []
-    for number in range(40):
-        pixels = np.clip(rng.normal(60 + 100 * (number % 2), 20, (24, 24, 3)), 0, 255).astype(np.uint8)
-        paths.append(tmp_path / f"{number:02d}.png")
-        Image.fromarray(pixels).save(paths[-1])
-    chain = model()
-    extract_features(
-        lambda images: chain.features(images, stop=1), paths, ["original", "flip_vertical"], 24, 7, tmp_path / "cache"
-    )
-    return paths, FeatureCache(tmp_path / "cache")
-
-
-def labels(rows):
-    rows = np.asarray(rows)
-    return Labels(rows, rows % 2, np.eye(2)[rows % 2])
-
-
-def data(cache, seed=0):
-    return FeatureDataModule(cache, labels(range(30)), labels(range(30, 40)), 8, seed)
+    paths = pictures(tmp_path, rng)
+    return paths, cache_of(paths, tmp_path / "cache")
 
 
 def test_the_cache_holds_every_view_of_every_image(cached):

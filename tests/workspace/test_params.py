@@ -25,7 +25,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         load(tmp_path, TEXT.replace("learning_rate: 0.0001 ", "learning_rate: 1e-4 ")).train.unfrozen_learning_rate
         == 1e-4
     )
-    assert load(tmp_path, TEXT.replace("epochs: ", "epochs: 01")).train.epochs >= 10
+    assert load(tmp_path, TEXT.replace("  epochs: ", "  epochs: 01")).train.epochs >= 10
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,28 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("  epochs: ", "  epochs: 1.5 #", "train.epochs"),
         ("  epochs: ", "  epochs: '7' #", "train.epochs"),
         ("  backbone: ", "  backbone: alex net #", "model.backbone: value error, must be the name of a network"),
+        ("  schedule: ", "  schedule: step #", "train.schedule"),
+        (
+            "  warmup_epochs: ",
+            "  warmup_epochs: 20 #",
+            "train.warmup_epochs: value error, must be less than train.epochs",
+        ),
+        (
+            "  head_epochs: ",
+            "  head_epochs: 21 #",
+            "train.head_epochs: value error, must be less than train.epochs (20)",
+        ),
+        (
+            "  head_epochs: ",
+            "  head_epochs: 2 #",
+            "train.head_epochs: 2 epochs of the head alone need layers that join",
+        ),
+        ("  layer_decay: ", "  layer_decay: 1.1 #", "train.layer_decay"),
+        ("  gradient_clip: ", "  gradient_clip: 0 #", "train.gradient_clip"),
+        ("  label_smoothing: ", "  label_smoothing: 1.0 #", "train.label_smoothing"),
+        ("  average: ", "  average: mean #", "train.average"),
+        ("  ema_decay: ", "  ema_decay: 1.0 #", "train.ema_decay"),
+        ("  swa_start: ", "  swa_start: 1.0 #", "train.swa_start"),
         ("  test: ", "  test: 1.5 #", "split.test"),
         ("  views: [original", "  views: [flip_vertical", "extract.views"),
         (
@@ -69,7 +91,7 @@ def test_a_wrong_setting_is_named(tmp_path, old, new, expected):
 
 def test_every_wrong_key_has_a_line(tmp_path):
     with pytest.raises(SettingsError) as caught:
-        load(tmp_path, TEXT.replace("epochs: ", "epochs: -").replace("threads: ", "threads: 0 #"))
+        load(tmp_path, TEXT.replace("  epochs: ", "  epochs: -").replace("threads: ", "threads: 0 #"))
     assert len(str(caught.value).splitlines()) == 2
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -133,11 +134,28 @@ class Train(_Section):
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     unfrozen_learning_rate: Annotated[float, Field(gt=0, le=10)]
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["cosine", "constant"]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    head_epochs: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0, le=10)]
+    gradient_clip: Annotated[float, Field(gt=0)] | None
     class_weights: bool
     soft_labels: bool
+    label_smoothing: Share
+    average: Literal["none", "ema", "swa"]
+    ema_decay: Annotated[float, Field(gt=0, lt=1)]
+    swa_start: Share
     patience: Count
     seed: Seed
+
+    @field_validator("warmup_epochs", "head_epochs")
+    @classmethod
+    def _leaves_epochs(cls, count: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs")
+        if count and epochs is not None and count >= epochs:
+            raise ValueError(f"must be less than train.epochs ({epochs}): lower it or raise train.epochs")
+        return count
 
 
 class Evaluate(_Section):
@@ -269,9 +287,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def check_params(content: dict[str, Any], name: str = "params") -> Params:
     """Turn plain settings into Params, or raise SettingsError naming every wrong key."""
     try:
-        return Params.model_validate(content)
+        params = Params.model_validate(content)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{name}: {_line(item)}" for item in error.errors())) from None
+    if lines := list(_at_odds(params)):
+        raise SettingsError("\n".join(f"{name}: {line}" for line in lines))
+    return params
+
+
+def _at_odds(params: Params) -> Iterator[str]:
+    """Yield a line for each setting that another section's does not allow."""
+    if params.train.head_epochs and not params.model.unfreeze:
+        yield (
+            f"train.head_epochs: {params.train.head_epochs} epochs of the head alone need layers that join later: "
+            f"set model.unfreeze to 1 or more, or train.head_epochs to 0"
+        )
 
 
 def _line(item: Any) -> str:
