@@ -61,6 +61,6 @@ def labels(rows) -> Labels:
     return Labels(rows, rows % 2, np.eye(2)[rows % 2])
 
 
-def data(cache: FeatureCache, seed: int = 0) -> FeatureDataModule:
+def data(cache: FeatureCache, seed: int = 0, mix_alpha: float | None = None) -> FeatureDataModule:
     """Return 30 images to train on and 10 to validate."""
-    return FeatureDataModule(cache, labels(range(30)), labels(range(30, 40)), 8, seed)
+    return FeatureDataModule(cache, labels(range(30)), labels(range(30, 40)), 8, seed, mix_alpha)

@@ -176,9 +176,9 @@ FULL = {
 @pytest.mark.parametrize("average", ["none", "ema", "swa"])
 @pytest.mark.parametrize(("epoch", "batch"), [(1, 0), (2, 1), (3, 0), (4, 2), (6, 0), (8, 1), (11, 3)])
 def test_a_training_killed_in_any_phase_goes_on_to_the_same_bytes(cache, tmp_path, monkeypatch, average, epoch, batch):
-    recipe = settings(average=average, swa_start=0.5, **FULL)
+    recipe, mix = settings(average=average, swa_start=0.5, **FULL), 0.4 if average == "ema" else None
     whole, again = model(), model()
-    expected = train_tail(whole, 1, data(cache), recipe, tmp_path / "whole")
+    expected = train_tail(whole, 1, data(cache, mix_alpha=mix), recipe, tmp_path / "whole")
 
     def interrupt(self, trainer, module, found, number):
         if (trainer.current_epoch, number) == (epoch, batch):
@@ -186,10 +186,12 @@ def test_a_training_killed_in_any_phase_goes_on_to_the_same_bytes(cache, tmp_pat
 
     monkeypatch.setattr(LearningCurve, "on_train_batch_start", interrupt)
     with pytest.raises(StopError):
-        train_tail(model(), 1, data(cache), recipe, tmp_path / "broken")
+        train_tail(model(), 1, data(cache, mix_alpha=mix), recipe, tmp_path / "broken")
     monkeypatch.undo()
     reported = []
-    found = train_tail(again, 1, data(cache), recipe, tmp_path / "broken", lambda number, _: reported.append(number))
+    found = train_tail(
+        again, 1, data(cache, mix_alpha=mix), recipe, tmp_path / "broken", lambda number, _: reported.append(number)
+    )
     assert reported == list(range(epoch + 1, 13))  # nothing is trained twice
     assert found == expected
     for (name, one), two in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):

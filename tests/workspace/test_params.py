@@ -63,7 +63,22 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("  ema_decay: ", "  ema_decay: 1.0 #", "train.ema_decay"),
         ("  swa_start: ", "  swa_start: 1.0 #", "train.swa_start"),
         ("  test: ", "  test: 1.5 #", "split.test"),
-        ("  views: [original", "  views: [flip_vertical", "extract.views"),
+        (
+            "  views: 2",
+            "  views: [original, flip_horizontal] #",
+            "extract.views: value error, is the number of views now, of "
+            "those that augment.policy has: write 2 with policy flips, not ['original', 'flip_horizontal']",
+        ),
+        ("  views: 2", "  views: 0", "extract.views"),
+        ("  views: 2", "  views: 5", "extract.views: 5 is more than augment.policy flips has: set it to 4 or less"),
+        (
+            "  policy: flips",
+            "  policy: none ",
+            "extract.views: 2 is more than augment.policy none has: set it to 1, or",
+        ),
+        ("  policy: flips", "  policy: crops #", "augment.policy"),
+        ("  mix: none", "  mix: cutmix #", "augment.mix"),
+        ("  mix_alpha: 0.2", "  mix_alpha: 0", "augment.mix_alpha"),
         (
             "  path: data/own",
             "  path: ~/pics",
@@ -87,6 +102,15 @@ def test_a_wrong_setting_is_named(tmp_path, old, new, expected):
     assert old in TEXT
     with pytest.raises(SettingsError, match=re.escape(expected)):
         load(tmp_path, TEXT.replace(old, new, 1))
+
+
+def test_random_views_beside_the_image_as_it_is_are_asked_for(tmp_path):
+    one_view = TEXT.replace("  views: 2", "  views: 1")
+    with pytest.raises(
+        SettingsError, match=r"extract\.views: 1 is the image as it is, and augment\.policy strong draws"
+    ):
+        load(tmp_path, one_view.replace("  policy: flips", "  policy: strong"))
+    assert load(tmp_path, one_view.replace("  policy: flips", "  policy: none")).extract.views == 1
 
 
 def test_every_wrong_key_has_a_line(tmp_path):

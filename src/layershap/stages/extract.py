@@ -5,7 +5,7 @@ import sys
 import torch
 from torch import Tensor
 
-from layershap.data.features import extract_features
+from layershap.data.features import extract_features, names_of_views
 from layershap.data.tables import Dataset
 from layershap.hardware.prepare import prepare
 from layershap.hardware.processes import Processes
@@ -36,12 +36,14 @@ def run() -> None:
             extract_features(
                 frozen,
                 dataset.paths,
-                params.extract.views,
+                names_of_views(params.augment.policy, params.extract.views),
                 size,
                 params.extract.batch_size,
                 partial,
                 processes,
                 params.loader.workers,
+                params.extract.seed,
+                params.augment.vertical,
             )
         except BaseException:
             if processes.count == 1:  # the others may still be writing

@@ -43,9 +43,10 @@ def run() -> None:
     model = build_classifier(description, params.model.weights)
     cache = FeatureCache(paths.FEATURES)
     train, val = (_labels(dataset, part, params.train.soft_labels) for part in ("train", "val"))
-    data = FeatureDataModule(cache, train, val, params.train.batch_size, params.train.seed)
+    mix_alpha = params.augment.mix_alpha if params.augment.mix == "mixup" else None
+    data = FeatureDataModule(cache, train, val, params.train.batch_size, params.train.seed, mix_alpha)
     table = layer_table(model, description.image_size)
-    used = params.model_dump(include={"model", "extract", "head", "train", "trainer", "runtime"})
+    used = params.model_dump(include={"model", "augment", "extract", "head", "train", "trainer", "runtime"})
     inputs = [
         paths.IMAGES_TABLE,
         paths.SPLIT_TABLE,

@@ -28,8 +28,19 @@ class Labels:
     soft: np.ndarray
 
 
+@dataclass(frozen=True)
+class Item:
+    """What is trained on: the image at a position of Labels in a view, of which it is `share`, and the rest another."""
+
+    position: int
+    view: int = 0
+    other: int = 0
+    other_view: int = 0
+    share: float = 1.0
+
+
 class FeatureDataset(Dataset[Batch]):
-    """Cached features of some images; an item is (position, view)."""
+    """Cached features of some images, by Items."""
 
     def __init__(self, cache: FeatureCache, labels: Labels):
         self.cache = cache
@@ -41,22 +52,42 @@ class FeatureDataset(Dataset[Batch]):
     def __getitems__(self, rows: Rows) -> Batch:
         """Return a process's share of a batch, and the size of the whole batch.
 
-        Features [B, C, H, W], class numbers [B] and soft targets [B, classes].
+        Features [B, C, H, W], class numbers [B] and soft targets [B, classes]. The number of a mixed one is that of the
+        image that it is more of.
         """
         size, items = rows
-        positions, views = np.array(items).T
-        features = self.cache.rows(self.labels.indices[positions], views)
-        numbers = torch.from_numpy(self.labels.numbers[positions])
-        return features, numbers, torch.from_numpy(self.labels.soft[positions]).float(), size
+        positions = np.array([item.position for item in items])
+        features = self._features(positions, [item.view for item in items])
+        soft = torch.from_numpy(self.labels.soft[positions]).float()
+        if any(item.share < 1 for item in items):
+            others = np.array([item.other for item in items])
+            shares = torch.tensor([item.share for item in items])
+            features = _mixed(features, self._features(others, [item.other_view for item in items]), shares)
+            soft = _mixed(soft, torch.from_numpy(self.labels.soft[others]).float(), shares)
+        return features, torch.from_numpy(self.labels.numbers[positions]), soft, size
+
+    def _features(self, positions: np.ndarray, views: list[int]) -> Tensor:
+        return self.cache.rows(self.labels.indices[positions], np.array(views))
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """A permutation and a view for each image, drawn from (seed, epoch) alone, so that a resumed run repeats it."""
+def _mixed(one: Tensor, other: Tensor, shares: Tensor) -> Tensor:
+    """Return `shares` [B] of one and the rest of the other, both [B, ...]."""
+    shares = shares.view(-1, *[1] * (one.ndim - 1))
+    return shares * one + (1 - shares) * other
 
-    def __init__(self, count: int, views: int, seed: int):
+
+class EpochSampler(Sampler[Item]):
+    """A permutation and a view for each image, drawn from (seed, epoch) alone, so that a resumed run repeats it.
+
+    With `mix_alpha`, each is mixed with one of a second permutation, by shares of at least a half, drawn from the beta
+    distribution with both its parameters so large (mixup, Zhang et al. 2018, image by image).
+    """
+
+    def __init__(self, count: int, views: int, seed: int, mix_alpha: float | None = None):
         self.count = count
         self.views = views
         self.seed = seed
+        self.mix_alpha = mix_alpha
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -66,14 +97,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Item]:
         generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(self.count)
-        views = generator.integers(self.views, size=self.count)
-        yield from zip(order.tolist(), views.tolist(), strict=True)
+        drawn = [generator.permutation(self.count), generator.integers(self.views, size=self.count)]
+        if self.mix_alpha is not None:
+            drawn += [generator.permutation(self.count), generator.integers(self.views, size=self.count)]
+            shares = generator.beta(self.mix_alpha, self.mix_alpha, size=self.count)
+            drawn.append(np.maximum(shares, 1 - shares))
+        for values in zip(*(numbers.tolist() for numbers in drawn), strict=True):
+            yield Item(*values)
 
 
-class InOrder(Sampler[tuple[int, int]]):
+class InOrder(Sampler[Item]):
     """Every image once, in order, in its first view."""
 
     def __init__(self, count: int):
@@ -82,30 +117,40 @@ class InOrder(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((position, 0) for position in range(self.count))
+    def __iter__(self) -> Iterator[Item]:
+        return map(Item, range(self.count))
 
 
 class FeatureDataModule(lightning.LightningDataModule):
     """Train and val loaders over the cache."""
 
-    def __init__(self, cache: FeatureCache, train: Labels, val: Labels, batch_size: int, seed: int):
+    def __init__(
+        self,
+        cache: FeatureCache,
+        train: Labels,
+        val: Labels,
+        batch_size: int,
+        seed: int,
+        mix_alpha: float | None = None,
+    ):
         super().__init__()
         self.cache = cache
         self.train = train
         self.val = val
         self.batch_size = batch_size
         self.seed = seed
+        self.mix_alpha = mix_alpha
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches, a random view of each image."""
-        return self._loader(self.train, EpochSampler(len(self.train.indices), len(self.cache.views), self.seed))
+        count, views = len(self.train.indices), len(self.cache.views)
+        return self._loader(self.train, EpochSampler(count, views, self.seed, self.mix_alpha))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation images in order, unflipped."""
         return self._loader(self.val, InOrder(len(self.val.indices)))
 
-    def _loader(self, labels: Labels, sampler: Sampler[tuple[int, int]]) -> DataLoader[Batch]:
+    def _loader(self, labels: Labels, sampler: Sampler[Item]) -> DataLoader[Batch]:
         shared: Any = SharedBatches(sampler, self.batch_size, *several())
         return DataLoader(
             FeatureDataset(self.cache, labels),

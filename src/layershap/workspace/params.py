@@ -24,7 +24,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 KNOWN_BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "vgg19", "vgg16", "resnet18",
                    "mobilenet_v2")  # fmt: skip
 NETWORK = re.compile(r"\w+|timm/[\w@+-]+(\.[\w.@+-]+)?|\w+(\.\w+)*:\w+")
-View = Literal["original", "flip_horizontal", "flip_vertical", "rotate_180"]
+VIEWS_OF = {"none": (1, 1), "flips": (1, 4), "standard": (2, 1000), "strong": (2, 1000)}  # fewest and most
 
 
 class _Section(BaseModel):
@@ -105,17 +105,30 @@ class Model(_Section):
         return backbone
 
 
+class Augment(_Section):
+    """How images are changed for training, below the freeze boundary, and mixed, above it."""
+
+    policy: Literal["none", "flips", "standard", "strong"]
+    vertical: bool
+    mix: Literal["none", "mixup"]
+    mix_alpha: Annotated[float, Field(gt=0, le=10)]
+
+
 class Extract(_Section):
     """The cached features."""
 
-    views: Annotated[list[View], Field(min_length=1)]
+    views: Annotated[int, Field(ge=1, le=1000)]
+    seed: Seed
     batch_size: Count
 
-    @field_validator("views")
+    @field_validator("views", mode="before")
     @classmethod
-    def _original_first(cls, views: list[str]) -> list[str]:
-        if views[0] != "original" or len(set(views)) != len(views):
-            raise ValueError("must begin with original and name each view once")
+    def _a_number_now(cls, views: Any) -> Any:
+        if isinstance(views, list):
+            raise ValueError(
+                f"is the number of views now, of those that augment.policy has: write {len(views)} with policy "
+                f"{'flips' if len(views) > 1 else 'none'}"
+            )
         return views
 
 
@@ -246,6 +259,7 @@ class Params(_Section):
     data: Data
     split: Split
     model: Model
+    augment: Augment
     extract: Extract
     head: Head
     train: Train
@@ -301,6 +315,18 @@ def _at_odds(params: Params) -> Iterator[str]:
         yield (
             f"train.head_epochs: {params.train.head_epochs} epochs of the head alone need layers that join later: "
             f"set model.unfreeze to 1 or more, or train.head_epochs to 0"
+        )
+    policy, views = params.augment.policy, params.extract.views
+    fewest, most = VIEWS_OF[policy]
+    if views < fewest:
+        yield (
+            f"extract.views: {views} is the image as it is, and augment.policy {policy} draws the others: "
+            f"set it to {fewest} or more, or augment.policy to none"
+        )
+    if views > most:
+        yield (
+            f"extract.views: {views} is more than augment.policy {policy} has: set it to {most}"
+            f"{' or less' if most > 1 else ''}, or augment.policy to {'flips' if policy == 'none' else 'standard'}"
         )
 
 

@@ -1,8 +1,9 @@
 """The cache of frozen features, and the images that they are computed from."""
 
 from layershap.data.features.cache import FeatureCache
-from layershap.data.features.extraction import VIEWS, extract_features
-from layershap.data.features.loading import batches, in_batches, load_batch, loaded, read_pixels, to_batch
+from layershap.data.features.extraction import extract_features
+from layershap.data.features.loading import batches, in_batches, load_batch, loaded, read_again, read_pixels, to_batch
+from layershap.data.features.views import VIEWS, names_of_views, seen
 
 __all__ = [
     "VIEWS",
@@ -12,6 +13,9 @@ __all__ = [
     "in_batches",
     "load_batch",
     "loaded",
+    "names_of_views",
+    "read_again",
     "read_pixels",
+    "seen",
     "to_batch",
 ]
