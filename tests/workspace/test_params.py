@@ -62,6 +62,8 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("  average: ", "  average: mean #", "train.average"),
         ("  ema_decay: ", "  ema_decay: 1.0 #", "train.ema_decay"),
         ("  swa_start: ", "  swa_start: 1.0 #", "train.swa_start"),
+        ("  unfreeze: 0", "  unfreeze: every", "model.unfreeze"),
+        ("  unfreeze: 0", "  unfreeze: -1", "model.unfreeze"),
         ("  test: ", "  test: 1.5 #", "split.test"),
         (
             "  views: 2",
@@ -111,6 +113,11 @@ def test_random_views_beside_the_image_as_it_is_are_asked_for(tmp_path):
     ):
         load(tmp_path, one_view.replace("  policy: flips", "  policy: strong"))
     assert load(tmp_path, one_view.replace("  policy: flips", "  policy: none")).extract.views == 1
+
+
+def test_where_nothing_is_cached_any_number_of_views_will_do(tmp_path):
+    whole = TEXT.replace("  unfreeze: 0", "  unfreeze: all").replace("  policy: flips", "  policy: none")
+    assert load(tmp_path, whole).extract.views == 2
 
 
 def test_every_wrong_key_has_a_line(tmp_path):

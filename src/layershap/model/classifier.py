@@ -117,9 +117,11 @@ def _type(module: nn.Module) -> str:
     return "Conv" if plain else "Block"
 
 
-def boundary(model: Chain, unfreeze: int) -> int:
-    """Return how many feature layers stay frozen."""
-    return max(len(model.layers) - unfreeze, 0)
+def boundary(model: Chain, unfreeze: int | str) -> int:
+    """Return how many feature layers stay frozen, by the setting model.unfreeze: a number, or all."""
+    if unfreeze == "all":
+        return 0
+    return max(len(model.layers) - int(unfreeze), 0)
 
 
 def save_classifier(model: Chain, description: Description, weights: Path, card: Path) -> None:

@@ -37,14 +37,17 @@ def run() -> None:
     model.to(processes.device)
     size, batch_size = description.image_size, params.evaluate.batch_size
     probabilities = predict(model, dataset, rows, size, batch_size, processes, params.loader.workers)
-    difference = cache_difference(model, rows, probabilities, boundary(model, params.model.unfreeze), processes)
+    compared = {}
+    if params.model.unfreeze != "all":  # of all layers trained, no features are cached
+        start = boundary(model, params.model.unfreeze)
+        compared["cache_difference"] = cache_difference(model, rows, probabilities, start, processes)
     if not processes.first:
         return
     exact = probabilities.numpy().astype(np.float64)
     exact /= exact.sum(1, keepdims=True)
 
     numbers: dict[str, Any] = evaluate_predictions(targets, exact, description.classes)
-    numbers["cache_difference"] = difference
+    numbers |= compared
     # whatever the order and the names: the same pictures
     pictures = "".join(sorted(dataset.images["pixels"].iloc[rows]))
     numbers["test_digest"] = hashlib.sha256(pictures.encode()).hexdigest()[:16]

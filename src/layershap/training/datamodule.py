@@ -1,8 +1,7 @@
-"""Cached features as Lightning wants them: exact order from (seed, epoch), a process's share of a batch at once."""
+"""Features or images as Lightning wants them: exact order from (seed, epoch), a process's share of a batch at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,8 @@ from layershap.torchvision_guard import torchvision  # noqa: F401  (Lightning im
 
 import pytorch_lightning as lightning  # isort: skip
 
-from layershap.data.features import FeatureCache
+from layershap.data.features import FeatureCache, LiveImages
+from layershap.training.loaders import BatchLoader
 from layershap.training.together import Rows, SharedBatches, several
 
 Batch = tuple[Tensor, Tensor, Tensor, int]
@@ -39,10 +39,13 @@ class Item:
     share: float = 1.0
 
 
-class FeatureDataset(Dataset[Batch]):
-    """Cached features of some images, by Items."""
+Source = FeatureCache | LiveImages
 
-    def __init__(self, cache: FeatureCache, labels: Labels):
+
+class FeatureDataset(Dataset[Batch]):
+    """What is trained on of some images, by Items."""
+
+    def __init__(self, cache: Source, labels: Labels):
         self.cache = cache
         self.labels = labels
 
@@ -79,11 +82,13 @@ def _mixed(one: Tensor, other: Tensor, shares: Tensor) -> Tensor:
 class EpochSampler(Sampler[Item]):
     """A permutation and a view for each image, drawn from (seed, epoch) alone, so that a resumed run repeats it.
 
+    `views`: how many there are; None: every epoch has one of its own, 1 in the first.
+
     With `mix_alpha`, each is mixed with one of a second permutation, by shares of at least a half, drawn from the beta
     distribution with both its parameters so large (mixup, Zhang et al. 2018, image by image).
     """
 
-    def __init__(self, count: int, views: int, seed: int, mix_alpha: float | None = None):
+    def __init__(self, count: int, views: int | None, seed: int, mix_alpha: float | None = None):
         self.count = count
         self.views = views
         self.seed = seed
@@ -99,13 +104,18 @@ class EpochSampler(Sampler[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         generator = np.random.default_rng((self.seed, self.epoch))
-        drawn = [generator.permutation(self.count), generator.integers(self.views, size=self.count)]
+        drawn = [generator.permutation(self.count), self._views(generator)]
         if self.mix_alpha is not None:
-            drawn += [generator.permutation(self.count), generator.integers(self.views, size=self.count)]
+            drawn += [generator.permutation(self.count), self._views(generator)]
             shares = generator.beta(self.mix_alpha, self.mix_alpha, size=self.count)
             drawn.append(np.maximum(shares, 1 - shares))
         for values in zip(*(numbers.tolist() for numbers in drawn), strict=True):
             yield Item(*values)
+
+    def _views(self, generator: np.random.Generator) -> np.ndarray:
+        if self.views is None:
+            return np.full(self.count, self.epoch + 1)
+        return generator.integers(self.views, size=self.count)
 
 
 class InOrder(Sampler[Item]):
@@ -122,16 +132,17 @@ class InOrder(Sampler[Item]):
 
 
 class FeatureDataModule(lightning.LightningDataModule):
-    """Train and val loaders over the cache."""
+    """Train and val loaders over cached features, or over images with so many `workers` that read them."""
 
     def __init__(
         self,
-        cache: FeatureCache,
+        cache: Source,
         train: Labels,
         val: Labels,
         batch_size: int,
         seed: int,
         mix_alpha: float | None = None,
+        workers: int = 0,
     ):
         super().__init__()
         self.cache = cache
@@ -140,10 +151,11 @@ class FeatureDataModule(lightning.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.mix_alpha = mix_alpha
+        self.workers = workers if isinstance(cache, LiveImages) else 0  # a map of a file needs none
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches, a random view of each image."""
-        count, views = len(self.train.indices), len(self.cache.views)
+        count, views = len(self.train.indices), self.cache.view_count
         return self._loader(self.train, EpochSampler(count, views, self.seed, self.mix_alpha))
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -151,14 +163,5 @@ class FeatureDataModule(lightning.LightningDataModule):
         return self._loader(self.val, InOrder(len(self.val.indices)))
 
     def _loader(self, labels: Labels, sampler: Sampler[Item]) -> DataLoader[Batch]:
-        shared: Any = SharedBatches(sampler, self.batch_size, *several())
-        return DataLoader(
-            FeatureDataset(self.cache, labels),
-            batch_sampler=shared,
-            collate_fn=_as_it_is,  # the data set returns whole batches
-            generator=torch.Generator().manual_seed(self.seed),
-        )
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+        shared = SharedBatches(sampler, self.batch_size, *several())
+        return BatchLoader(FeatureDataset(self.cache, labels), shared, self.workers, self.seed)

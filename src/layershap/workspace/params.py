@@ -91,7 +91,7 @@ class Model(_Section):
     weights: Annotated[str, Field(min_length=1)]
     image_size: Annotated[int, Field(ge=32, le=1024)] | None
     layers: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None
-    unfreeze: Annotated[int, Field(ge=0)]
+    unfreeze: Annotated[int, Field(ge=0)] | Literal["all"]
 
     @field_validator("backbone")
     @classmethod
@@ -316,6 +316,8 @@ def _at_odds(params: Params) -> Iterator[str]:
             f"train.head_epochs: {params.train.head_epochs} epochs of the head alone need layers that join later: "
             f"set model.unfreeze to 1 or more, or train.head_epochs to 0"
         )
+    if params.model.unfreeze == "all":
+        return  # nothing is cached
     policy, views = params.augment.policy, params.extract.views
     fewest, most = VIEWS_OF[policy]
     if views < fewest:

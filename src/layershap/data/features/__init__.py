@@ -2,12 +2,14 @@
 
 from layershap.data.features.cache import FeatureCache
 from layershap.data.features.extraction import extract_features
+from layershap.data.features.live import LiveImages, write_live
 from layershap.data.features.loading import batches, in_batches, load_batch, loaded, read_again, read_pixels, to_batch
 from layershap.data.features.views import VIEWS, names_of_views, seen
 
 __all__ = [
     "VIEWS",
     "FeatureCache",
+    "LiveImages",
     "batches",
     "extract_features",
     "in_batches",
@@ -18,4 +20,5 @@ __all__ = [
     "read_pixels",
     "seen",
     "to_batch",
+    "write_live",
 ]
