@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from conftest import draw_image
-from layershap.data.features import VIEWS, FeatureCache, extract_features, names_of_views, read_pixels, seen, to_batch
+from layershap.data.features import (
+    VIEWS,
+    FeatureCache,
+    extract_features,
+    names_of_views,
+    probabilities_in_views,
+    read_pixels,
+    seen,
+    to_batch,
+)
 from layershap.hardware.processes import Processes
 
 SIZE = 40
@@ -93,3 +102,13 @@ def test_features_of_random_views_are_the_same_whoever_reads(tmp_path, rng, poli
             expected = to_batch(seen(read_pixels(path, SIZE), view, (7, image, number))[None])[:, :, ::4, ::4]
             found = cache.rows(np.array([image]), np.array([number]))
             assert torch.equal(found, expected.half().float())
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_probabilities_of_each_view(rng, count):
+    images = torch.from_numpy(rng.random((3, 3, 8, 8), dtype=np.float32))
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5))
+    found = probabilities_in_views(network, images, count)
+    turned = [images, images.flip(3), images.flip(2), images.flip(2, 3)][:count]
+    torch.testing.assert_close(found, torch.stack([network(view).softmax(1) for view in turned]))

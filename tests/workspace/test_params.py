@@ -62,6 +62,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("  average: ", "  average: mean #", "train.average"),
         ("  ema_decay: ", "  ema_decay: 1.0 #", "train.ema_decay"),
         ("  swa_start: ", "  swa_start: 1.0 #", "train.swa_start"),
+        ("  views: 1 ", "  views: 3 ", "evaluate.views: input should be 1, 2 or 4, not 3"),
         ("  unfreeze: 0", "  unfreeze: every", "model.unfreeze"),
         ("  unfreeze: 0", "  unfreeze: -1", "model.unfreeze"),
         ("  test: ", "  test: 1.5 #", "split.test"),

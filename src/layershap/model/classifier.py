@@ -24,7 +24,8 @@ Item = TypeVar("Item")
 class Description:
     """All that is needed to build the same classifier again around its state dict.
 
-    `chosen_layers`: names or patterns of the feature layers, or None for all that the network is cut into.
+    `chosen_layers`: names or patterns of the feature layers, or None for all that the network is cut into. `views`: how
+    many of an image's views (as it is, flipped) a decision averages the probabilities of.
     """
 
     backbone: str
@@ -34,6 +35,7 @@ class Description:
     hidden: list[int]
     dropout: float
     chosen_layers: list[str] | None = None
+    views: int = 1
 
 
 class Normalize(nn.Module):

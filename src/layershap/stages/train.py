@@ -39,6 +39,7 @@ def run() -> None:
         params.head.hidden,
         params.head.dropout,
         params.model.layers,
+        params.evaluate.views,
     )
     model = build_classifier(description, params.model.weights)
     source = _source(params, dataset, description.image_size)

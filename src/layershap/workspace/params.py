@@ -172,8 +172,9 @@ class Train(_Section):
 
 
 class Evaluate(_Section):
-    """Evaluation on the test images."""
+    """Evaluation on the test images, and every later decision."""
 
+    views: Literal[1, 2, 4]
     batch_size: Count
     mistakes: Annotated[int, Field(ge=0, le=100)]
 

@@ -32,6 +32,17 @@ def names_of_views(policy: str, count: int) -> list[str]:
     return [ORIGINAL, *(f"{policy}_{number}" for number in range(1, count))]
 
 
+def probabilities_in_views(network: Callable[[Tensor], Tensor], images: Tensor, count: int) -> Tensor:
+    """Return probabilities [count, N, classes] of images [N, 3, H, W] in the first of VIEWS; a decision is their mean.
+
+    `network`: from images to logits [N, classes].
+    """
+    import torch
+
+    shown = (view(images).contiguous(memory_format=torch.channels_last) for view in list(VIEWS.values())[:count])
+    return torch.stack([network(view).softmax(1) for view in shown])
+
+
 def seen(pixels: np.ndarray, view: str, drawn_by: Sequence[int], vertical: bool = False) -> np.ndarray:
     """Return an image [H, W, 3] of 8 bits in one of the views that names_of_views names, of the same shape.
 
