@@ -82,6 +82,27 @@ def test_two_processes_train_as_one_and_record_one_run(alone, tmp_path, way):
     assert project.runs()[0].info.status == "FINISHED"
 
 
+RECIPE = {
+    "model.unfreeze": 2, "train.head_epochs": 2, "train.warmup_epochs": 1, "train.layer_decay": 0.5,
+    "train.gradient_clip": 1.0, "train.label_smoothing": 0.1, "train.average": "ema",
+}  # fmt: skip
+
+
+def test_two_processes_train_by_the_whole_recipe(alone, tmp_path):
+    one, two = (again(alone, tmp_path / name, {**RECIPE, **more}) for name, more in (("1", {}), ("2", DEVICES)))
+    for project in (one, two):
+        project.run("layershap", "extract")
+        project.run("layershap", "train")
+    found, expected = curve(two), curve(one)
+    # while the layers rest: later, each process takes norms' statistics of its own share of a batch
+    np.testing.assert_allclose(found[:2], expected[:2], rtol=0, atol=1e-4)
+    assert len(found) == len(expected) == 4
+    assert np.isfinite(found).all()
+    repeated = curve(two)
+    project.run("layershap", "train")
+    assert (curve(two) == repeated).all()
+
+
 def children(process: int) -> list[int]:
     """Return the processes below one that compute, by their rank."""
     found = {}

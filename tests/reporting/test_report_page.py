@@ -46,7 +46,7 @@ def written(
         paths.SPLIT_METRICS: {part: dict.fromkeys(classes, 30) for part in ("train", "val", "test")},
         paths.TRAIN_METRICS: {"best_epoch": 2, "epochs": 3},
         paths.EVALUATE_METRICS: {
-            "n_test": 400, "accuracy": accuracy, "accuracy_low": 0.8, "accuracy_high": 0.95, "f1": 0.9,
+            "n_test": 400, "views": 1, "accuracy": accuracy, "accuracy_low": 0.8, "accuracy_high": 0.95, "f1": 0.9,
             "balanced_accuracy": 0.9, "roc_auc": None, "expected_calibration_error": 0.02,
             "per_class": {name: {"precision": 0.9, "recall": 0.9, "f1": 0.9, "images": 30} for name in classes},
         },

@@ -53,3 +53,23 @@ def test_an_image_that_was_harmed_since_is_one_line_and_the_old_features_stay(pr
     assert "Traceback" not in failed.stderr
     assert features(project) == project.alone
     assert not (project.root / "data" / "features.partial").exists()
+
+
+def test_random_views_are_the_same_by_processes_and_workers(project):
+    changes = {"augment.policy": "strong", "extract.views": 3, "trainer.devices": 1, "loader.workers": 0}
+    for name, value in changes.items():
+        project.change(name, value)
+    project.run("layershap", "extract")
+    alone = features(project)
+    assert {name.partition("/")[0] for name in alone} == {"index.json", "original", "strong_1", "strong_2"}
+    assert alone["original/00000.npy"] == project.alone["original/00000.npy"]
+    project.change("trainer.devices", 2)
+    project.change("loader.workers", 1)
+    project.run("layershap", "extract")
+    assert features(project) == alone
+    project.change("extract.seed", 1)
+    project.run("layershap", "extract")
+    other = features(project)
+    assert {name for name in alone if other[name] != alone[name]} == {
+        f"strong_{view}/0000{shard}.npy" for view in (1, 2) for shard in range(3)
+    }

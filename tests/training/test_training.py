@@ -1,50 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from layershap.data.features import VIEWS, FeatureCache, extract_features, load_batch
-from layershap.explain import Chain
-from layershap.training.datamodule import EpochSampler, FeatureDataModule, Labels
+from layershap.data.features import VIEWS, load_batch
+from layershap.training.datamodule import EpochSampler, FeatureDataset, Item
 from layershap.training.fit import LearningCurve, balanced_weights, train_tail
-from layershap.workspace.params import Train
-
-SETTINGS = Train(
-    epochs=12, batch_size=8, learning_rate=0.05, unfrozen_learning_rate=0.02, weight_decay=0.0, class_weights=True,
-    soft_labels=False, patience=12, seed=0,
-)  # fmt: skip
-
-
-def model():
-    torch.manual_seed(0)
-    layers = [("one", nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU())), ("two", nn.Conv2d(4, 4, 3, stride=2))]
-    return Chain(layers, nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(4 * 5 * 5, 2))).eval()
+from tails import SETTINGS, cache_of, data, labels, model, pictures
 
 
 @pytest.fixture
 def cached(tmp_path, rng):
-    """Bright and dark images, the features of the first layer, and labels of all."""
-    from PIL import Image
-
-    paths = []
-    for number in range(40):
-        pixels = np.clip(rng.normal(60 + 100 * (number % 2), 20, (24, 24, 3)), 0, 255).astype(np.uint8)
-        paths.append(tmp_path / f"{number:02d}.png")
-        Image.fromarray(pixels).save(paths[-1])
-    chain = model()
-    extract_features(
-        lambda images: chain.features(images, stop=1), paths, ["original", "flip_vertical"], 24, 7, tmp_path / "cache"
-    )
-    return paths, FeatureCache(tmp_path / "cache")
-
-
-def labels(rows):
-    rows = np.asarray(rows)
-    return Labels(rows, rows % 2, np.eye(2)[rows % 2])
-
-
-def data(cache, seed=0):
-    return FeatureDataModule(cache, labels(range(30)), labels(range(30, 40)), 8, seed)
+    paths = pictures(tmp_path, rng)
+    return paths, cache_of(paths, tmp_path / "cache")
 
 
 def test_the_cache_holds_every_view_of_every_image(cached):
@@ -122,16 +89,39 @@ def test_a_kill_after_the_last_epoch_adds_none(cached, tmp_path, patience, epoch
     assert {path.name: path.read_bytes() for path in (tmp_path / "work").glob("*.ckpt")} == files
 
 
-def test_sampler_depends_on_seed_and_epoch_alone():
-    first, second = EpochSampler(20, 2, 5), EpochSampler(20, 2, 5)
+@pytest.mark.parametrize("mix_alpha", [None, 0.4])
+def test_sampler_depends_on_seed_and_epoch_alone(mix_alpha):
+    first, second = EpochSampler(20, 2, 5, mix_alpha), EpochSampler(20, 2, 5, mix_alpha)
     list(first)
     first.set_epoch(3)
     second.set_epoch(3)
     assert list(first) == list(second)
-    assert sorted(index for index, _ in first) == list(range(20))
-    assert {view for _, view in first} == {0, 1}
+    assert sorted(item.position for item in first) == list(range(20))
+    assert {item.view for item in first} == {0, 1}
+    assert (sorted(item.other for item in first) == list(range(20))) == (mix_alpha is not None)
     second.set_epoch(4)
     assert list(first) != list(second)
+
+
+def test_mixing_draws_the_same_order_and_views_as_without():
+    plain, mixed = EpochSampler(20, 2, 5), EpochSampler(20, 2, 5, 0.4)
+    assert [(item.position, item.view) for item in plain] == [(item.position, item.view) for item in mixed]
+    assert {item.share for item in plain} == {1.0}
+    shares = [item.share for item in EpochSampler(4000, 2, 5, 1.0)]
+    assert min(shares) >= 0.5
+    assert np.mean(shares) == pytest.approx(0.75, abs=0.01)  # of the larger part of a uniform share
+
+
+def test_a_mixed_image_is_its_share_of_both(cached):
+    data_set = FeatureDataset(cached[1], labels(range(40)))
+    items = [Item(4, 1, 7, 0, 0.75), Item(6, 0, 3, 1, 1.0), Item(5)]
+    features, numbers, soft, size = data_set.__getitems__((9, items))
+    one = cached[1].rows(np.array([4, 6, 5]), np.array([1, 0, 0]))
+    torch.testing.assert_close(features[0], 0.75 * one[0] + 0.25 * cached[1].rows(np.array([7]))[0])
+    assert torch.equal(features[1:], one[1:])
+    assert soft.tolist() == [[0.75, 0.25], [1, 0], [0, 1]]
+    assert numbers.tolist() == [0, 0, 1]
+    assert size == 9
 
 
 def test_balanced_weights_have_mean_one_over_the_images():

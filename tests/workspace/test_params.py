@@ -25,7 +25,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         load(tmp_path, TEXT.replace("learning_rate: 0.0001 ", "learning_rate: 1e-4 ")).train.unfrozen_learning_rate
         == 1e-4
     )
-    assert load(tmp_path, TEXT.replace("epochs: ", "epochs: 01")).train.epochs >= 10
+    assert load(tmp_path, TEXT.replace("  epochs: ", "  epochs: 01")).train.epochs >= 10
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,48 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("  epochs: ", "  epochs: 1.5 #", "train.epochs"),
         ("  epochs: ", "  epochs: '7' #", "train.epochs"),
         ("  backbone: ", "  backbone: alex net #", "model.backbone: value error, must be the name of a network"),
+        ("  schedule: ", "  schedule: step #", "train.schedule"),
+        (
+            "  warmup_epochs: ",
+            "  warmup_epochs: 20 #",
+            "train.warmup_epochs: value error, must be less than train.epochs",
+        ),
+        (
+            "  head_epochs: ",
+            "  head_epochs: 21 #",
+            "train.head_epochs: value error, must be less than train.epochs (20)",
+        ),
+        (
+            "  head_epochs: ",
+            "  head_epochs: 2 #",
+            "train.head_epochs: 2 epochs of the head alone need layers that join",
+        ),
+        ("  layer_decay: ", "  layer_decay: 1.1 #", "train.layer_decay"),
+        ("  gradient_clip: ", "  gradient_clip: 0 #", "train.gradient_clip"),
+        ("  label_smoothing: ", "  label_smoothing: 1.0 #", "train.label_smoothing"),
+        ("  average: ", "  average: mean #", "train.average"),
+        ("  ema_decay: ", "  ema_decay: 1.0 #", "train.ema_decay"),
+        ("  swa_start: ", "  swa_start: 1.0 #", "train.swa_start"),
+        ("  views: 1 ", "  views: 3 ", "evaluate.views: input should be 1, 2 or 4, not 3"),
+        ("  unfreeze: 0", "  unfreeze: every", "model.unfreeze"),
+        ("  unfreeze: 0", "  unfreeze: -1", "model.unfreeze"),
         ("  test: ", "  test: 1.5 #", "split.test"),
-        ("  views: [original", "  views: [flip_vertical", "extract.views"),
+        (
+            "  views: 2",
+            "  views: [original, flip_horizontal] #",
+            "extract.views: value error, is the number of views now, of "
+            "those that augment.policy has: write 2 with policy flips, not ['original', 'flip_horizontal']",
+        ),
+        ("  views: 2", "  views: 0", "extract.views"),
+        ("  views: 2", "  views: 5", "extract.views: 5 is more than augment.policy flips has: set it to 4 or less"),
+        (
+            "  policy: flips",
+            "  policy: none ",
+            "extract.views: 2 is more than augment.policy none has: set it to 1, or",
+        ),
+        ("  policy: flips", "  policy: crops #", "augment.policy"),
+        ("  mix: none", "  mix: cutmix #", "augment.mix"),
+        ("  mix_alpha: 0.2", "  mix_alpha: 0", "augment.mix_alpha"),
         (
             "  path: data/own",
             "  path: ~/pics",
@@ -71,9 +111,23 @@ def test_a_wrong_setting_is_named(tmp_path, old, new, expected):
         load(tmp_path, TEXT.replace(old, new, 1))
 
 
+def test_random_views_beside_the_image_as_it_is_are_asked_for(tmp_path):
+    one_view = TEXT.replace("  views: 2", "  views: 1")
+    with pytest.raises(
+        SettingsError, match=r"extract\.views: 1 is the image as it is, and augment\.policy strong draws"
+    ):
+        load(tmp_path, one_view.replace("  policy: flips", "  policy: strong"))
+    assert load(tmp_path, one_view.replace("  policy: flips", "  policy: none")).extract.views == 1
+
+
+def test_where_nothing_is_cached_any_number_of_views_will_do(tmp_path):
+    whole = TEXT.replace("  unfreeze: 0", "  unfreeze: all").replace("  policy: flips", "  policy: none")
+    assert load(tmp_path, whole).extract.views == 2
+
+
 def test_every_wrong_key_has_a_line(tmp_path):
     with pytest.raises(SettingsError) as caught:
-        load(tmp_path, TEXT.replace("epochs: ", "epochs: -").replace("threads: ", "threads: 0 #"))
+        load(tmp_path, TEXT.replace("  epochs: ", "  epochs: -").replace("threads: ", "threads: 0 #"))
     assert len(str(caught.value).splitlines()) == 2
 
 

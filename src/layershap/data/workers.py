@@ -43,7 +43,7 @@ def in_order(task: Callable[[Item], Result], items: Sequence[Item], workers: int
             num_workers=min(workers, len(items)),
             prefetch_factor=WAITING,
             collate_fn=_as_it_is,
-            worker_init_fn=partial(_begin, os.getpid()),
+            worker_init_fn=partial(begin_worker, os.getpid()),
             generator=torch.Generator(),  # a loader draws from torch's own otherwise
         )
         results = iter(loader)
@@ -78,7 +78,8 @@ class _Tasks(Generic[Item, Result]):
             return None, error
 
 
-def _begin(parent: int, _: int) -> None:
+def begin_worker(parent: int, _: int) -> None:
+    """Let a worker of torch's DataLoader end with the process `parent`, and with nothing else."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent ends its workers
     end_with(parent)
 

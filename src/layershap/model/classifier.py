@@ -24,7 +24,8 @@ Item = TypeVar("Item")
 class Description:
     """All that is needed to build the same classifier again around its state dict.
 
-    `chosen_layers`: names or patterns of the feature layers, or None for all that the network is cut into.
+    `chosen_layers`: names or patterns of the feature layers, or None for all that the network is cut into. `views`: how
+    many of an image's views (as it is, flipped) a decision averages the probabilities of.
     """
 
     backbone: str
@@ -34,6 +35,7 @@ class Description:
     hidden: list[int]
     dropout: float
     chosen_layers: list[str] | None = None
+    views: int = 1
 
 
 class Normalize(nn.Module):
@@ -117,9 +119,11 @@ def _type(module: nn.Module) -> str:
     return "Conv" if plain else "Block"
 
 
-def boundary(model: Chain, unfreeze: int) -> int:
-    """Return how many feature layers stay frozen."""
-    return max(len(model.layers) - unfreeze, 0)
+def boundary(model: Chain, unfreeze: int | str) -> int:
+    """Return how many feature layers stay frozen, by the setting model.unfreeze: a number, or all."""
+    if unfreeze == "all":
+        return 0
+    return max(len(model.layers) - int(unfreeze), 0)
 
 
 def save_classifier(model: Chain, description: Description, weights: Path, card: Path) -> None:

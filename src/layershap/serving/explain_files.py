@@ -63,6 +63,8 @@ def explain_files(files: Sequence[Path], layers: Sequence[str], folder: Path) ->
         canvas.save(sheet, folder / f"{name}.png")
         console.print(table)
         console.print(f"{folder / name}.png")
+    if (views := predictor.description.views) > 1:
+        console.print(f"decisions average {views} views; explanations are of the image as it is")
     if unread:
         raise InputError(f"{len(unread)} of {len(files)} files cannot be read: {'; '.join(unread)}")
 

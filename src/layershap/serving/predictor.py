@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layershap.data.features import to_batch
+from layershap.data.features import probabilities_in_views, to_batch
 from layershap.data.images import RefusedImageError, any_image, resize
 from layershap.data.references import load_references
 from layershap.explain import LayerExplanation, explain_layers
@@ -54,8 +54,8 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> list[Prediction]:
-        """Return the decision on each of images [N, 3, size, size]."""
-        found = self.model(images.contiguous(memory_format=torch.channels_last)).softmax(1).double()
+        """Return the decision on each of images [N, 3, size, size]: of as many views as the model's card says."""
+        found = probabilities_in_views(self.model, images, self.description.views).mean(0).double()
         found /= found.sum(1, keepdim=True)
         names = self.description.classes
         return [Prediction(names[int(row.argmax())], dict(zip(names, row.tolist(), strict=True))) for row in found]
@@ -64,6 +64,8 @@ class Predictor:
         self, images: Tensor, layers: Sequence[str] | None = None, **options: Any
     ) -> dict[tuple[int, str], LayerExplanation]:
         """Return the explanation of `layers` (names or numbers; default: all) by number and name.
+
+        Of the images as they are, however many views a decision averages.
 
         `options`: as of explain_layers. Raises InputError for an unknown layer or a wrong option.
         """

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from layershap.chain import Chain
-from layershap.data.features import FeatureCache, in_batches, load_batch, loaded
+from layershap.data.features import FeatureCache, in_batches, load_batch, loaded, probabilities_in_views
 from layershap.data.tables import Dataset, write_table
 from layershap.hardware.prepare import prepare
 from layershap.hardware.processes import Processes
@@ -37,17 +37,18 @@ def run() -> None:
     model.to(processes.device)
     precision = params.trainer.precision
     size, batch_size = description.image_size, params.evaluate.batch_size
-    probabilities = predict(model, dataset, rows, size, batch_size, processes, params.loader.workers)
-    difference = cache_difference(
-        model, rows, probabilities, boundary(model, params.model.unfreeze), processes, precision
-    )
+    views = predict(model, dataset, rows, size, batch_size, processes, params.loader.workers, description.views)
+    compared = {}
+    if params.model.unfreeze != "all":  # of all layers trained, no features are cached
+        start = boundary(model, params.model.unfreeze)
+        compared["cache_difference"] = cache_difference(model, rows, views[0], start, processes, precision)
     if not processes.first:
         return
-    exact = probabilities.numpy().astype(np.float64)
+    exact = views.mean(0).numpy().astype(np.float64)
     exact /= exact.sum(1, keepdims=True)
 
     numbers: dict[str, Any] = evaluate_predictions(targets, exact, description.classes)
-    numbers["cache_difference"] = difference
+    numbers |= {"views": description.views, **compared}
     # whatever the order and the names: the same pictures
     pictures = "".join(sorted(dataset.images["pixels"].iloc[rows]))
     numbers["test_digest"] = hashlib.sha256(pictures.encode()).hexdigest()[:16]
@@ -77,25 +78,29 @@ def predict(
     batch_size: int,
     processes: Processes,
     workers: int = 0,
+    views: int = 1,
 ) -> Tensor:
-    """Return the probabilities [N, classes] of the images at `rows`, from their files; the batches are divided."""
+    """Return the probabilities [views, N, classes] of the images at `rows`, from their files; the batches are divided.
+
+    Of so many views; the first is the image as it is.
+    """
     files = [dataset.paths[row] for row in rows]
     own = processes.share(in_batches(0, len(files), batch_size))
     found = {}
     for part, batch in loaded(files, size, own, workers, "evaluate"):
-        images = batch.contiguous(memory_format=torch.channels_last).to(processes.device)
-        found[part.start] = model(images).softmax(1).cpu()
+        found[part.start] = probabilities_in_views(model, batch.to(processes.device), views).cpu()
     together = {start: values for share in processes.gathered(found) for start, values in share.items()}
-    return torch.cat([together[start] for start in sorted(together)])
+    return torch.cat([together[start] for start in sorted(together)], 1)
 
 
 @torch.inference_mode()
 def cache_difference(
     model: Chain, rows: np.ndarray, probabilities: Tensor, start: int, processes: Processes, precision: str
 ) -> float:
-    """Return the largest difference to the probabilities by way of the cached features; raise where they disagree.
+    """Return the largest difference of `probabilities` [N, classes] to those by way of the cached features.
 
-    Features of mixed precision differ more for single images: there the mean over images tells another model's cache.
+    Both of the images as they are. Raises where they disagree. Features of mixed precision differ more for single
+    images: there the mean over images tells another model's cache.
     """
     cache = FeatureCache(paths.FEATURES)
     found = [np.zeros(0)]

@@ -5,7 +5,7 @@ import sys
 import torch
 from torch import Tensor
 
-from layershap.data.features import extract_features
+from layershap.data.features import extract_features, names_of_views, write_live
 from layershap.data.tables import Dataset
 from layershap.hardware.prepare import prepare
 from layershap.hardware.processes import Processes
@@ -17,9 +17,15 @@ from layershap.workspace.params import load_params
 
 
 def run() -> None:
-    """Write the cache of features at the freeze boundary."""
+    """Write the cache of features at the freeze boundary, or that there is none."""
     params = load_params()
     processes = prepare(params)
+    if params.model.unfreeze == "all":
+        with processes.replacing(paths.FEATURES) as partial:
+            if processes.first:
+                write_live(partial)
+                print("extract is skipped: model.unfreeze is all, and train reads the images themselves")
+        return
     warn_of_slow_bfloat16(params.trainer.precision, processes)
     dataset = Dataset.read()
     # the head is not used here; the smallest one will do
@@ -36,12 +42,14 @@ def run() -> None:
             extract_features(
                 frozen,
                 dataset.paths,
-                params.extract.views,
+                names_of_views(params.augment.policy, params.extract.views),
                 size,
                 params.extract.batch_size,
                 partial,
                 processes,
                 params.loader.workers,
+                params.extract.seed,
+                params.augment.vertical,
             )
         except BaseException:
             if processes.count == 1:  # the others may still be writing

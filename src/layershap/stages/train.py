@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from layershap.chain import Chain
-from layershap.data.features import FeatureCache
+from layershap.data.features import FeatureCache, LiveImages
 from layershap.data.references import save_references
 from layershap.data.tables import Dataset, write_table
 from layershap.hardware.prepare import prepare, resolved
@@ -39,13 +39,17 @@ def run(watch: Report = lambda epoch, metrics: None) -> None:
         params.head.hidden,
         params.head.dropout,
         params.model.layers,
+        params.evaluate.views,
     )
     model = build_classifier(description, params.model.weights)
-    cache = FeatureCache(paths.FEATURES)
+    source = _source(params, dataset, description.image_size)
     train, val = (_labels(dataset, part, params.train.soft_labels) for part in ("train", "val"))
-    data = FeatureDataModule(cache, train, val, params.train.batch_size, params.train.seed)
+    mix_alpha = params.augment.mix_alpha if params.augment.mix == "mixup" else None
+    data = FeatureDataModule(
+        source, train, val, params.train.batch_size, params.train.seed, mix_alpha, params.loader.workers
+    )
     table = layer_table(model, description.image_size)
-    used = params.model_dump(include={"model", "extract", "head", "train", "trainer", "runtime"})
+    used = params.model_dump(include={"model", "augment", "extract", "head", "train", "trainer", "runtime"})
     inputs = [
         paths.IMAGES_TABLE,
         paths.SPLIT_TABLE,
@@ -99,6 +103,13 @@ def log_beginning(run: Run, params: Params) -> None:
     run.log_params(params.model_dump())
     if params.tracking.patch and (patch := lineage.git_diff()):
         run.log_text(patch, "source/uncommitted.patch")
+
+
+def _source(params: Params, dataset: Dataset, size: int) -> FeatureCache | LiveImages:
+    """Return what is trained on: cached features, or images where all layers are trained."""
+    if params.model.unfreeze != "all":
+        return FeatureCache(paths.FEATURES)
+    return LiveImages(dataset.paths, size, params.augment.policy, params.augment.vertical, params.train.seed)
 
 
 def _labels(dataset: Dataset, split: str, soft: bool) -> Labels:

@@ -1,1 +1,1 @@
-"""Training on cached features with Lightning: batches, epochs, checkpoints."""
+"""Training on cached features, or on images, with Lightning: batches, epochs, checkpoints."""

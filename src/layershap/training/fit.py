@@ -15,7 +15,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from layershap.chain import Chain
 from layershap.hardware.processes import Processes
+from layershap.training.averaging import averaging_of
 from layershap.training.datamodule import Batch, FeatureDataModule
+from layershap.training.rates import groups_of_weights, schedule_of
 from layershap.training.together import Share, shared_dropout
 from layershap.workspace.params import Train
 
@@ -43,15 +45,22 @@ class TailClassifier(lightning.LightningModule):
         self.train_accuracy = MulticlassAccuracy(len(class_weights), average="micro")
         self.val_accuracy = MulticlassAccuracy(len(class_weights), average="micro")
 
+    @property
+    def head_alone(self) -> bool:
+        """Return whether the unfrozen layers rest in this epoch."""
+        return self.current_epoch < self.settings.head_epochs
+
     def forward(self, features: Tensor) -> Tensor:
         """Return logits [N, classes] of features at the boundary [N, C, H, W]."""
-        for layer in self.unfrozen:
-            features = layer(features)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.head_alone):
+            for layer in self.unfrozen:
+                features = layer(features)
         return self.head(features)
 
     def on_train_epoch_start(self) -> None:
-        """Draw dropout from (seed, epoch) alone, so that a resumed run repeats it."""
+        """Draw dropout from (seed, epoch) alone, so that a resumed run repeats it; set who is trained likewise."""
         torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+        self.unfrozen.train(not self.head_alone)  # a layer that rests keeps its running statistics, too
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return what this process adds to the mean loss of a batch."""
@@ -67,6 +76,8 @@ class TailClassifier(lightning.LightningModule):
         features, numbers, soft, size = batch
         self.share.size = size
         logits = self(features)
+        if part == "train" and (smoothing := self.settings.label_smoothing):
+            soft = soft * (1 - smoothing) + smoothing / soft.shape[1]
         losses = -(soft * self.class_weights * logits.log_softmax(1)).sum(1)
         own = self.share.own  # of none, the one row that is there does not count
         if own:
@@ -78,16 +89,12 @@ class TailClassifier(lightning.LightningModule):
         return losses
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW with a cosine schedule over the epochs; unfrozen layers have their own learning rate."""
-        groups = [
-            {"params": list(self.head.parameters()), "lr": self.settings.learning_rate},
-            {"params": list(self.unfrozen.parameters()), "lr": self.settings.unfrozen_learning_rate},
-        ]
-        optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]], weight_decay=self.settings.weight_decay, fused=True
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.epochs)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        """Return AdamW and the schedule of its learning rates."""
+        groups = groups_of_weights(self.head, list(self.unfrozen), self.settings)
+        # the fused one divides by the scale of 16-bit gradients itself, too late to clip them
+        fused = self.settings.gradient_clip is None or self.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=fused)
+        return {"optimizer": optimizer, "lr_scheduler": schedule_of(optimizer, self.settings)}
 
 
 class LearningCurve(Callback):
@@ -207,12 +214,22 @@ def train_tail(
     best = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor="val_loss", enable_version_counter=False)
     # of every epoch, better or not: what an interrupted training goes on from
     latest = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
+    options = {"accelerator": "cpu", **(trainer_options or {})}
+    if settings.head_epochs and processes.count > 1:
+        options["strategy"] = "ddp_find_unused_parameters_true"  # layers that rest have no gradients to wait for
     trainer = lightning.Trainer(
-        **{"accelerator": "cpu", **(trainer_options or {})},
+        **options,
         sync_batchnorm=processes.device.type == "cuda" and processes.count > 1,
         use_distributed_sampler=False,  # the batches are divided already
         max_epochs=settings.epochs,
-        callbacks=[curve, best, latest, LastingEarlyStopping("val_loss", patience=settings.patience)],
+        gradient_clip_val=settings.gradient_clip,  # the norm of all gradients together
+        callbacks=[
+            *averaging_of(settings),
+            curve,
+            best,
+            latest,
+            LastingEarlyStopping("val_loss", patience=settings.patience),
+        ],
         enable_progress_bar=interactive,
         logger=False,
         num_sanity_val_steps=0,

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 KNOWN_BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "vgg19", "vgg16", "resnet18",
                    "mobilenet_v2")  # fmt: skip
 NETWORK = re.compile(r"\w+|timm/[\w@+-]+(\.[\w.@+-]+)?|\w+(\.\w+)*:\w+")
-View = Literal["original", "flip_horizontal", "flip_vertical", "rotate_180"]
+VIEWS_OF = {"none": (1, 1), "flips": (1, 4), "standard": (2, 1000), "strong": (2, 1000)}  # fewest and most
 
 
 class _Section(BaseModel):
@@ -102,7 +103,7 @@ class Model(_Section):
     weights: Annotated[str, Field(min_length=1)]
     image_size: Annotated[int, Field(ge=32, le=1024)] | None
     layers: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None
-    unfreeze: Annotated[int, Field(ge=0)]
+    unfreeze: Annotated[int, Field(ge=0)] | Literal["all"]
 
     @field_validator("backbone")
     @classmethod
@@ -116,17 +117,30 @@ class Model(_Section):
         return backbone
 
 
+class Augment(_Section):
+    """How images are changed for training, below the freeze boundary, and mixed, above it."""
+
+    policy: Literal["none", "flips", "standard", "strong"]
+    vertical: bool
+    mix: Literal["none", "mixup"]
+    mix_alpha: Annotated[float, Field(gt=0, le=10)]
+
+
 class Extract(_Section):
     """The cached features."""
 
-    views: Annotated[list[View], Field(min_length=1)]
+    views: Annotated[int, Field(ge=1, le=1000)]
+    seed: Seed
     batch_size: Count
 
-    @field_validator("views")
+    @field_validator("views", mode="before")
     @classmethod
-    def _original_first(cls, views: list[str]) -> list[str]:
-        if views[0] != "original" or len(set(views)) != len(views):
-            raise ValueError("must begin with original and name each view once")
+    def _a_number_now(cls, views: Any) -> Any:
+        if isinstance(views, list):
+            raise ValueError(
+                f"is the number of views now, of those that augment.policy has: write {len(views)} with policy "
+                f"{'flips' if len(views) > 1 else 'none'}"
+            )
         return views
 
 
@@ -145,16 +159,34 @@ class Train(_Section):
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     unfrozen_learning_rate: Annotated[float, Field(gt=0, le=10)]
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["cosine", "constant"]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    head_epochs: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0, le=10)]
+    gradient_clip: Annotated[float, Field(gt=0)] | None
     class_weights: bool
     soft_labels: bool
+    label_smoothing: Share
+    average: Literal["none", "ema", "swa"]
+    ema_decay: Annotated[float, Field(gt=0, lt=1)]
+    swa_start: Share
     patience: Count
     seed: Seed
 
+    @field_validator("warmup_epochs", "head_epochs")
+    @classmethod
+    def _leaves_epochs(cls, count: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs")
+        if count and epochs is not None and count >= epochs:
+            raise ValueError(f"must be less than train.epochs ({epochs}): lower it or raise train.epochs")
+        return count
+
 
 class Evaluate(_Section):
-    """Evaluation on the test images."""
+    """Evaluation on the test images, and every later decision."""
 
+    views: Literal[1, 2, 4]
     batch_size: Count
     mistakes: Annotated[int, Field(ge=0, le=100)]
 
@@ -243,6 +275,7 @@ class Params(_Section):
     data: Data
     split: Split
     model: Model
+    augment: Augment
     extract: Extract
     head: Head
     train: Train
@@ -284,9 +317,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def check_params(content: dict[str, Any], name: str = "params") -> Params:
     """Turn plain settings into Params, or raise SettingsError naming every wrong key."""
     try:
-        return Params.model_validate(content)
+        params = Params.model_validate(content)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{name}: {_line(item)}" for item in error.errors())) from None
+    if lines := list(_at_odds(params)):
+        raise SettingsError("\n".join(f"{name}: {line}" for line in lines))
+    return params
+
+
+def _at_odds(params: Params) -> Iterator[str]:
+    """Yield a line for each setting that another section's does not allow."""
+    if params.train.head_epochs and not params.model.unfreeze:
+        yield (
+            f"train.head_epochs: {params.train.head_epochs} epochs of the head alone need layers that join later: "
+            f"set model.unfreeze to 1 or more, or train.head_epochs to 0"
+        )
+    if params.model.unfreeze == "all":
+        return  # nothing is cached
+    policy, views = params.augment.policy, params.extract.views
+    fewest, most = VIEWS_OF[policy]
+    if views < fewest:
+        yield (
+            f"extract.views: {views} is the image as it is, and augment.policy {policy} draws the others: "
+            f"set it to {fewest} or more, or augment.policy to none"
+        )
+    if views > most:
+        yield (
+            f"extract.views: {views} is more than augment.policy {policy} has: set it to {most}"
+            f"{' or less' if most > 1 else ''}, or augment.policy to {'flips' if policy == 'none' else 'standard'}"
+        )
 
 
 def _line(item: Any) -> str:

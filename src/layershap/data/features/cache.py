@@ -26,6 +26,11 @@ class FeatureCache:
         self.shape: tuple[int, ...] = tuple(self._shards.shape)
         self._maps: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
 
+    @property
+    def view_count(self) -> int:
+        """Return how many views of each image there are."""
+        return len(self.views)
+
     def rows(self, indices: np.ndarray, views: np.ndarray | None = None) -> Tensor:
         """Return features [len(indices), C, H, W] float32 of the image `indices`, each in its view (default 0)."""
         if views is None:

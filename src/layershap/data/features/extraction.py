@@ -1,24 +1,20 @@
 """Computing the cache: the frozen layers once per image and view, shard by shard, by one process or several."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from layershap.data.features.loading import in_batches, loaded
+from layershap.data.features.loading import in_batches, loaded_in_views
 from layershap.data.features.shards import Shards
 from layershap.data.features.space import check_space, free_space, take_space
+from layershap.data.features.views import seen
 from layershap.hardware.processes import Processes
 from layershap.workspace.errors import InputError
 
-VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
-    "original": lambda images: images,
-    "flip_horizontal": lambda images: images.flip(-1),
-    "flip_vertical": lambda images: images.flip(-2),
-    "rotate_180": lambda images: images.flip(-1, -2),
-}
 Frozen = Callable[[Tensor], Tensor]
 
 
@@ -32,8 +28,13 @@ def extract_features(
     target: Path,
     processes: Processes | None = None,
     workers: int = 0,
+    seed: int = 0,
+    vertical: bool = False,
 ) -> None:
     """Run `frozen` once per image and view and write the shards of `target`, and its index.json.
+
+    `views`: as names_of_views gives them; a random one is drawn by `seed`, the image's place in `paths` and the view's
+    in `views` alone. `vertical`: as in `seen`.
 
     `frozen`: from images [N, 3, image_size, image_size] in 0..1, on the processes' device, to the features
     [N, C, H, W] at the freeze boundary. Batches are cut by the images' own order, and each shard is computed by one
@@ -51,15 +52,16 @@ def extract_features(
 
     mine = processes.share(range(shards.count))
     slices = [rows for shard in mine for rows in in_batches(*_ends(shards.images_of(shard)), batch_size)]
-    images = loaded(paths, image_size, slices, workers, "extract")
+    see = partial(_see, views, seed, vertical)
+    images = loaded_in_views(paths, image_size, see, len(views), slices, workers, "extract")
     for shard in mine:
         arrays = {view: _begin(shards, target, view, shard) for view in views}
         first, end = _ends(shards.images_of(shard))
         stop = first
         while stop < end:
-            rows, batch = next(images)
-            for view, array in arrays.items():
-                features = _features(frozen, VIEWS[view](batch), processes)
+            rows, batch_in_views = next(images)
+            for (view, array), batch in zip(arrays.items(), batch_in_views, strict=True):
+                features = _features(frozen, batch, processes)
                 _check(features, view, paths[rows])
                 array[rows.start - first : rows.stop - first] = features.cpu().numpy()
             stop = rows.stop
@@ -71,6 +73,10 @@ def extract_features(
     if processes.first:
         shards.check(target)
         shards.write(target)
+
+
+def _see(views: Sequence[str], seed: int, vertical: bool, pixels: np.ndarray, image: int, view: int) -> np.ndarray:
+    return seen(pixels, views[view], (seed, image, view), vertical)
 
 
 def _features(frozen: Frozen, images: Tensor, processes: Processes) -> Tensor:

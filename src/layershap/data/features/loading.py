@@ -1,6 +1,6 @@
 """Images as tensors, one batch after the other, read in this process or in workers beside it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from layershap.data.workers import in_order
 from layershap.progress import progress_bar
 from layershap.workspace.errors import InputError
 
+See = Callable[[np.ndarray, int, int], np.ndarray]
+
 
 def loaded(
     paths: Sequence[Path], size: int, slices: Sequence[slice], workers: int, description: str
@@ -22,22 +24,59 @@ def loaded(
     `workers`: processes that read ahead, at most two batches each; 0: this process reads. The same bytes either way.
     A progress bar says `description`. Raises InputError, which names the file, for an image that cannot be read.
     """
-    pictures = in_order(partial(_read, size), [paths[rows] for rows in slices], workers)
+    for rows, pixels in _in_turn(partial(_read, paths, size), slices, workers, description):
+        yield rows, to_batch(pixels)
+
+
+def loaded_in_views(
+    paths: Sequence[Path],
+    size: int,
+    see: See,
+    views: int,
+    slices: Sequence[slice],
+    workers: int,
+    description: str,
+) -> Iterator[tuple[slice, list[Tensor]]]:
+    """Yield each of the slices with its images as `loaded` does, a tensor for each of so many views.
+
+    `see`: from an image [size, size, 3] of 8 bits, its place in `paths` and the number of a view to the image in that
+    view, by workers as well.
+    """
+    task = partial(_read_views, paths, size, see, views)
+    for rows, pixels in _in_turn(task, slices, workers, description):
+        yield rows, [to_batch(view) for view in pixels]
+
+
+def _in_turn(
+    task: Callable[[slice], np.ndarray], slices: Sequence[slice], workers: int, description: str
+) -> Iterator[tuple[slice, np.ndarray]]:
+    pictures = in_order(task, slices, workers)
     with progress_bar(total=sum(rows.stop - rows.start for rows in slices), desc=description, unit="image") as progress:
         for rows, pixels in zip(slices, pictures, strict=True):
-            yield rows, to_batch(pixels)
+            yield rows, pixels
             progress.update(rows.stop - rows.start)
 
 
-def _read(size: int, paths: Sequence[Path]) -> np.ndarray:
+def _read(paths: Sequence[Path], size: int, rows: slice) -> np.ndarray:
     """Return images [N, size, size, 3] of 8 bits."""
-    pictures = []
-    for path in paths:
-        try:
-            pictures.append(read_pixels(path, size))
-        except RefusedImageError as error:
-            raise InputError(f"{path}: {error}; it was readable when it was fetched: run 'dvc repro' again") from None
-    return np.stack(pictures)
+    return np.stack([read_again(path, size) for path in paths[rows]])
+
+
+def _read_views(paths: Sequence[Path], size: int, see: See, views: int, rows: slice) -> np.ndarray:
+    """Return images [views, N, size, size, 3] of 8 bits."""
+    pictures = _read(paths, size, rows)
+    found = [
+        [see(picture, rows.start + place, view) for place, picture in enumerate(pictures)] for view in range(views)
+    ]
+    return np.array(found)
+
+
+def read_again(path: Path, size: int) -> np.ndarray:
+    """Read an image that fetch has accepted, as [size, size, 3] of 8 bits. Raises InputError, which names the file."""
+    try:
+        return read_pixels(path, size)
+    except RefusedImageError as error:
+        raise InputError(f"{path}: {error}; it was readable when it was fetched: run 'dvc repro' again") from None
 
 
 def load_batch(paths: Sequence[Path], size: int) -> Tensor:

@@ -38,8 +38,10 @@ class Shards:
 
     @classmethod
     def read(cls, folder: Path) -> "Shards":
-        """Read index.json. Raises InputError where it is of another version of the project."""
+        """Read index.json. Raises InputError where it is of another version, or of no features."""
         index = read_json(folder / "index.json")
+        if index.get("live"):
+            raise InputError(f"{folder} holds no features, for model.unfreeze was all: run 'dvc repro extract'")
         try:
             return cls(**index)
         except TypeError:
