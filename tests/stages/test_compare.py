@@ -100,8 +100,8 @@ def test_the_page_says_what_the_files_say(inside, tmp_path):
     before = first.numbers["accuracy"]
     assert cells(page, "accuracy")[1:4] == [f"{before:.4f}", f"{metrics['accuracy']:.4f}",
                                             f"{metrics['accuracy'] - before:+.4f}"]  # fmt: skip
-    one, two = (pd.read_csv(side.folder / paths.PREDICTIONS).set_index("pixels") for side in (first, second))
-    both = one.join(two, lsuffix="_a", rsuffix="_b")
+    one, two = (pd.read_csv(side.folder / paths.PREDICTIONS) for side in (first, second))
+    both = one.merge(two, on="pixels", suffixes=("_a", "_b"), validate="1:1")
     lost = int(((both["correct_a"] == 1) & (both["correct_b"] == 0)).sum())
     gained = int(((both["correct_a"] == 0) & (both["correct_b"] == 1)).sum())
     assert lost + gained > 0
