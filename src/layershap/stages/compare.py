@@ -38,7 +38,10 @@ def run(first: str | None, second: str, out: Path | None, record: bool) -> None:
             from layershap.tracking.compared import attach
 
             kept = attach(target, sides[1])
-            print(f"kept with run {kept} as compare.html" if kept else f"{second} has no MLflow run to keep it with")
+            if kept is None:
+                print(f"{second} has no MLflow run to keep it with")
+            else:
+                print(f"kept with run {kept.run_id}" if kept.reachable else "kept for 'layershap sync'")
 
 
 def compared(first: Side, second: Side) -> str:

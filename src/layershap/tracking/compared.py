@@ -18,7 +18,7 @@ from layershap.tracking.model import CHAMPION
 from layershap.tracking.names import safe_name
 from layershap.tracking.outage import FAILURES, first_line, refused
 from layershap.tracking.record import ARRAYS_BYTES, HEADLINE
-from layershap.tracking.run import CHANGED_TAG
+from layershap.tracking.run import CHANGED_TAG, Run
 from layershap.tracking.runs import MODEL_TAG, run_of_id, run_with_model
 from layershap.workspace import paths
 from layershap.workspace.compared.side import MAPS, Side, flat
@@ -72,8 +72,10 @@ def find_run(asked: str) -> Entity | None:
             if run.info.lifecycle_stage == "deleted":
                 raise InputError(f"the run {asked} was deleted; restore it in the UI")
             return run
-        quoted = asked.replace("'", "''")
-        found = [] if "'" in asked else client.search_runs(_experiments(client), f"run_name = '{quoted}'")
+        quote = '"' if "'" in asked else "'"
+        found = (
+            client.search_runs(_experiments(client), f"run_name = {quote}{asked}{quote}") if '"' not in asked else []
+        )
     if len(found) > 1:
         listed = ", ".join(f"{run.info.run_id} ({_date(run)})" for run in found[:MOST_LISTED])
         more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
@@ -103,8 +105,8 @@ def read_run(kind: str, asked: str, run: Entity, folder: Path, facts: Mapping[st
     if commit := tags.get("mlflow.source.git.commit"):
         changed = " and changes since" if tags.get("git.dirty") == "true" else ""
         said["commit"] = f"{commit[:10]}{changed}"
-    settings = {name: "null" if value == "None" else value for name, value in data.params.items()}
-    settings |= {tag.removeprefix(CHANGED_TAG): value for tag, value in tags.items() if tag.startswith(CHANGED_TAG)}
+    changes = {tag.removeprefix(CHANGED_TAG): value for tag, value in tags.items() if tag.startswith(CHANGED_TAG)}
+    settings = {name: "null" if value == "None" else value for name, value in {**data.params, **changes}.items()}
     lacking = []
     with _reached() as client:
         there = {file.path for part in _FOLDERS for file in client.list_artifacts(run.info.run_id, part)}
@@ -122,9 +124,10 @@ def read_run(kind: str, asked: str, run: Entity, folder: Path, facts: Mapping[st
             lacking.append(f"{asked} holds no evaluation/predictions.csv: 'layershap record' where it was made adds it")
         _curve(client, run.info.run_id, folder / paths.LEARNING_CURVE)
         arrays = [name for name in sorted(there) if any(name.endswith(f"_{kind}.npy") for kind in MAPS)]
-        for name in arrays:
-            bring(name, folder / paths.EXPLAINED_ARRAYS / Path(name).name)
-        if not arrays or not bring("explanations/images.csv", folder / paths.EXPLAINED_IMAGES):
+        if arrays and bring("explanations/images.csv", folder / paths.EXPLAINED_IMAGES):
+            for name in arrays:
+                bring(name, folder / paths.EXPLAINED_ARRAYS / Path(name).name)
+        else:
             lacking.append(
                 f"{asked} holds no arrays of heatmaps (above {ARRAYS_BYTES // 10**6} MB in all they are in DVC's "
                 f"cache alone): give its DVC experiment or git revision instead"
@@ -139,21 +142,21 @@ def read_run(kind: str, asked: str, run: Entity, folder: Path, facts: Mapping[st
 _FOLDERS = ("evaluation", "explanations", "explanations/arrays")
 
 
-def attach(page: Path, side: Side) -> str:
-    """Keep the page with the run of the model, and return that run's id; nothing where it has none.
+def attach(page: Path, side: Side) -> Run | None:
+    """Keep the page with the run of the model, and return that run; None where it has none.
 
     Where the server is out of reach it is kept for `layershap sync`.
     """
     if not side.model and not side.run_id:
-        return ""
+        return None
     run = run_of_id(side.run_id) if side.run_id else run_with_model(side.model)
     if run is None:
-        return ""
+        return None
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / PAGE
         copy.write_bytes(page.read_bytes())
         run.log_artifacts(copy)
-    return run.run_id or "layershap sync"
+    return run
 
 
 def _numbers(metrics: Mapping[str, float], predictions: Path) -> dict[str, float]:
