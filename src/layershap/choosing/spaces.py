@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from layershap.workspace.errors import SettingsError
 from layershap.workspace.params import Params, check_params, read_yaml
 
-SECTIONS = ("extract", "head", "model", "train")  # of what is trained; the others change images, measures or machines
+# of what is trained; the others change images, measures or machines
+SECTIONS = ("augment", "extract", "head", "model", "train")
 # a validation loss under another one of these is another quantity
 MEASURES = ("train.class_weights", "train.soft_labels")
 

@@ -110,7 +110,7 @@ class Trainings:
         return found
 
     def _train(self, content: dict[str, Any], place: Path, watch: Watch) -> None:
-        made = {name: content[name] for name in ("extract", "model", "trainer")}
+        made = {name: content[name] for name in ("augment", "extract", "model", "trainer")}
         features = self.work / f"features_{fingerprint(made, [], [])}"
         if not features.exists():
             with elsewhere(place, content, self.links):
