@@ -27,7 +27,7 @@ def test_the_projects_own_spaces_are_valid_and_hold_its_settings(name):
     [
         ("head.droput: [0.1]", "head.droput: no such setting in params.yaml"),
         ("dropout: [0.1]", "dropout: no such setting"),
-        ("explain.segments: [1, 2]", "explain.segments: cannot be searched, only settings of augment, extract, head, model"),
+        ("explain.segments: [1, 2]", "explain.segments: cannot be searched, only settings of augment, extract"),
         ("split.seed: [0, 1]", "split.seed: cannot be searched"),
         ("train.class_weights: [true, false]", "train.class_weights: cannot be searched: another one makes"),
         ("head.dropout: [0.1, 1.5]", "head.dropout: input should be less than 1, not 1.5"),
