@@ -1,4 +1,4 @@
-# `make repro` and `make test` work on a fresh clone with Python >= 3.11, git and make.
+# `make repro` and `make test` work on a fresh clone with Python >= 3.11.4, git and make.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -15,7 +15,7 @@ help:  ## show this list
 env: $(READY)  ## make the environment in .venv from the pinned lock
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

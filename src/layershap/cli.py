@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,7 @@ STUDIES = ("quality", "other-faces", "folds")
 STAGES = ("fetch", "split", "extract", "train", "evaluate", "report", "quality", "other-faces")
 SHARED = ("extract", "train", "evaluate")  # stages that several processes can compute together; explain is another
 HERE = Path.cwd()  # where the user stands: commands work in the project's folder
+GRACE = 5.0  # seconds
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 LOST = re.compile(r"closed by peer|Connection (reset|refused)|[Tt]imed out|NCCL|Broken pipe")  # as gloo, NCCL say it
 DISK_ERROR = 74  # as sysexits.h has it
@@ -274,7 +276,12 @@ def ui(port: int) -> None:
 
 
 def _exit_on_signal(number: int, _: object) -> None:
-    sys.exit(128 + number)
+    if ranks.first():
+        sys.exit(128 + number)
+    # the first process is to end where it stands and close its run: without the others, what it waits for breaks off
+    ending = threading.Timer(GRACE, os._exit, [128 + number])
+    ending.daemon = True
+    ending.start()
 
 
 def main() -> None:

@@ -207,7 +207,7 @@ def test_what_ends_the_command_ends_all_its_processes(alone, tmp_path, number, c
 
 
 def test_a_second_start_is_told_who_is_running(alone, tmp_path):
-    project = again(alone, tmp_path / "project", {**DEVICES, **LONG})
+    project = again(alone, tmp_path / "project", {**DEVICES, "train.epochs": 2000, "train.patience": 2000})
     process = started(project, "train", READY["train"])
     second = project.run("layershap", "train", expect=75)
     assert "stage train is running as process" in second.stderr
