@@ -82,7 +82,7 @@ def newest_two(tracked):
 def test_the_table_of_runs_shows_accuracy(tracked, ui, page):
     run = tracked.runs()[0]
     page.goto(f"{ui}/#/experiments/{run.info.experiment_id}/runs")
-    page.get_by_text("folder efficientnet_lite0").first.wait_for(timeout=60_000)
+    page.get_by_text("folder efficientnet_lite0").first.wait_for(timeout=150_000)
     page.get_by_role("button", name="Columns").click()
     page.keyboard.type("accuracy")
     page.locator("[class*=tree-treenode]", has_text="accuracy").first.locator("[class*=tree-checkbox]").first.click()
