@@ -10,15 +10,6 @@ from layershap.workspace import paths
 from layershap.workspace.errors import InputError, TrackingError
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    monkeypatch.chdir(tmp_path)
-    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
 def finished(project, name, **metrics):
     """Write a run as the stages do."""
     run = open_run(name, project / f"{name}.memory")

@@ -10,15 +10,6 @@ from layershap.tracking.sync import sync
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    monkeypatch.chdir(tmp_path)
-    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
 def record():
     parent = open_kept("all", "all-1", {"kind": "test"})
     parent.log_metrics({"mean": 0.5})

@@ -11,15 +11,6 @@ from layershap.workspace.errors import TrackingError
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    monkeypatch.chdir(tmp_path)
-    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
 def finished(project, name, model):
     """Train as stage train does."""
     run = open_run(name, project / f"{name}.memory")

@@ -17,10 +17,14 @@ def address(content: bytes, kind: str = "png") -> str:
 
 def embed(picture: Path, limit: int = PICTURE_BYTES) -> str:
     """Return a PNG file as the address of an image; as a JPEG of at most `limit` bytes if it is larger."""
-    content = picture.read_bytes()
+    return fitted(picture.read_bytes(), limit)
+
+
+def fitted(content: bytes, limit: int = PICTURE_BYTES) -> str:
+    """Return the bytes of a PNG file as `embed` returns the file."""
     if len(content) <= limit:
         return address(content)
-    with Image.open(picture) as opened:
+    with Image.open(io.BytesIO(content)) as opened:
         return address(jpeg(opened.convert("RGB"), limit), "jpeg")
 
 

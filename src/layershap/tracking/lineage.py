@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 from layershap.workspace import paths
 from layershap.workspace.dvc_lock import locked_stages
+from layershap.workspace.git_command import git
 from layershap.workspace.params import Params
 
 PACKAGES = ("torch", "torchvision", "numpy", "pytorch-lightning", "shap", "dvc")
@@ -77,10 +77,4 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.rstrip("\n") if done.returncode == 0 else ""
+    return git(*arguments, seconds=20).rstrip("\n")

@@ -61,7 +61,7 @@ def test_maps_of_other_sizes_are_shown_and_not_compared(tmp_path, rng):
     second = explained(tmp_path / "b", rng, ["x"], ["a"], shape=(6, 6))
     found = compared_maps(first, second, None, None)
     assert [row["correlation"] for row in layer_table(found.layers)] == [None, None]
-    ((_, cards),), _ = tiles.tiles(found, tmp_path)
+    ((_, cards),), _ = tiles.tiles(found)
     assert [tile is None for tile in cards[0]["tiles"]] == [False, False, True]
 
 
@@ -69,13 +69,13 @@ def test_many_images_take_no_more_room(tmp_path, rng, monkeypatch):
     names = [str(number) for number in range(40)]
     first, second = (explained(tmp_path / name, rng, names, "a", shape=(120, 120)) for name in "ab")
     found = compared_maps(first, second, None, None)
-    shown, side = tiles.tiles(found, tmp_path)
+    shown, side = tiles.tiles(found)
     assert (len(shown), side) == (6, 112)
     assert layer_table(found.layers)[0]["images"] == 40
     used = []
     for room in (150_000, 20_000):
         monkeypatch.setattr(tiles, "ROOM", room)
-        shown, side = tiles.tiles(found, tmp_path)
+        shown, side = tiles.tiles(found)
         used.append((len(shown), side))
         assert sum(len(tile) for _, cards in shown for card in cards for tile in card["tiles"]) <= room
     assert used[1] < used[0] < (6, 112)

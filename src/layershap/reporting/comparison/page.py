@@ -1,8 +1,6 @@
 """The page itself: what it shows, filled into its template."""
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,7 +13,8 @@ from layershap.reporting.comparison.curves import curves
 from layershap.reporting.comparison.explained import Explained, compared_maps, layer_table
 from layershap.reporting.comparison.thumbnails import thumbnail
 from layershap.reporting.comparison.tiles import legend, tiles
-from layershap.reporting.report import embed, render
+from layershap.reporting.embedding import fitted
+from layershap.reporting.report import render
 from layershap.workspace import paths
 from layershap.workspace.compared.side import Side
 
@@ -41,38 +40,36 @@ def page(
     `tables`: of predictions, the same image in the same row; None where the test images differ. `statistics`: the
     fields of judging.paired.Paired, with `tables` alone.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        content = {
-            "version": __version__,
-            "sides": [("A", first), ("B", second)],
-            "first": first,
-            "second": second,
-            "statistics": statistics,
-            "settings": numbers.settings(first, second),
-            "measured": numbers.measured(first, second, (statistics or {}).get("intervals", {})),
-            "others": numbers.others(first, second),
-            "lacking": [*first.lacking, *second.lacking],
-            "curves": _curves(first, second, folder),
-            "changed": None,
-            "confusion": None,
-            **_explained(compared_maps(first, second, predictions(first), predictions(second)), folder),
+    content = {
+        "version": __version__,
+        "sides": [("A", first), ("B", second)],
+        "first": first,
+        "second": second,
+        "statistics": statistics,
+        "settings": numbers.settings(first, second),
+        "measured": numbers.measured(first, second, (statistics or {}).get("intervals", {})),
+        "others": numbers.others(first, second),
+        "lacking": [*first.lacking, *second.lacking],
+        "curves": _curves(first, second),
+        "changed": None,
+        "confusion": None,
+        **_explained(compared_maps(first, second, predictions(first), predictions(second))),
+    }
+    content["explained_alike"] = [row for row in content["settings"] if row[0].startswith("explain.")]
+    if tables is not None:
+        rows = decisions.changed(*tables)
+        content["changed"] = {
+            "counts": {kind: len(found) for kind, found in rows.items()},
+            "shown": {
+                kind: [{**row, "picture": thumbnail(row["paths"], row["pixels"])} for row in found]
+                for kind, found in decisions.shown(rows, MOST_CHANGED).items()
+            },
         }
-        content["explained_alike"] = [row for row in content["settings"] if row[0].startswith("explain.")]
-        if tables is not None:
-            rows = decisions.changed(*tables)
-            content["changed"] = {
-                "counts": {kind: len(found) for kind, found in rows.items()},
-                "shown": {
-                    kind: [{**row, "picture": thumbnail(row["paths"], row["pixels"], folder)} for row in found]
-                    for kind, found in decisions.shown(rows, MOST_CHANGED).items()
-                },
-            }
-            content["confusion"] = decisions.confusion(*tables)
+        content["confusion"] = decisions.confusion(*tables)
     return render(TEMPLATE, content)
 
 
-def _curves(first: Side, second: Side, folder: Path) -> list[tuple[str, str]]:
+def _curves(first: Side, second: Side) -> list[tuple[str, str]]:
     """Return name and address of the pictures of both learning curves."""
     places = [side.file(paths.LEARNING_CURVE) for side in (first, second)]
     tables = [None if place is None else pd.read_csv(place) for place in places]
@@ -80,16 +77,15 @@ def _curves(first: Side, second: Side, folder: Path) -> list[tuple[str, str]]:
         return []
     found = []
     for measure in ("loss", "accuracy"):
-        canvas.save(curves(tables[0], tables[1], measure), folder / "curve.png")
-        found.append((f"{measure} by epoch", embed(folder / "curve.png")))
+        found.append((f"{measure} by epoch", fitted(canvas.encode(curves(tables[0], tables[1], measure)))))
     return found
 
 
-def _explained(found: Explained | None, folder: Path) -> dict[str, Any]:
+def _explained(found: Explained | None) -> dict[str, Any]:
     """Return what the page shows of the heatmaps."""
     if found is None:
         return {"explained": None, "layers": [], "legend": ""}
-    shown, side = tiles(found, folder)
+    shown, side = tiles(found)
     images = [
         {
             "name": image.first["name"],
@@ -98,7 +94,7 @@ def _explained(found: Explained | None, folder: Path) -> dict[str, Any]:
             "probability": [float(image.first["probability"]), float(image.second["probability"])],
             "changed": image.changed,
             "same_output": image.same_output,
-            "picture": thumbnail([image.first["path"], image.second["path"]], image.pixels, folder),
+            "picture": thumbnail([image.first["path"], image.second["path"]], image.pixels),
             "cards": cards,
         }
         for image, cards in shown
@@ -112,4 +108,4 @@ def _explained(found: Explained | None, folder: Path) -> dict[str, Any]:
         "side": side,
         "shrunk": any(shape and max(shape) > side for _, cards in shown for card in cards for shape in card["sizes"]),
     }
-    return {"explained": explained, "layers": layer_table(found.layers), "legend": legend(folder)}
+    return {"explained": explained, "layers": layer_table(found.layers), "legend": legend()}

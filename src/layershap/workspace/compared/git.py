@@ -1,9 +1,9 @@
 """What git knows: revisions, DVC's experiments (which are commits under refs/exps), and their dates."""
 
-import subprocess
 from dataclasses import dataclass
 
 from layershap.workspace.errors import InputError
+from layershap.workspace.git_command import git
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Commit:
 
 def commit(revision: str) -> Commit | None:
     """Return the commit that git calls `revision`; None where it knows none, or this is no git repository."""
-    found = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
     if not found:
         return None
-    digest, date, subject = git("show", "--no-patch", "--format=%H%n%cI%n%s", found).split("\n")[:3]
+    digest, date, subject = _git("show", "--no-patch", "--format=%H%n%cI%n%s", found).split("\n")[:3]
     return Commit(digest, date, subject)
 
 
@@ -35,28 +35,21 @@ def experiment(name: str) -> Commit | None:
 
 def names() -> list[str]:
     """Return the names of all branches, tags and experiments."""
-    heads = git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes")
+    heads = _git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes")
     return sorted({*heads.split(), *(name for name, _ in _experiments())})
 
 
 def changed() -> bool:
     """Return whether tracked files differ from the commit."""
-    return bool(git("status", "--porcelain", "--untracked-files=no").strip())
+    return bool(_git("status", "--porcelain", "--untracked-files=no").strip())
 
 
 def _experiments() -> list[tuple[str, str]]:
     """Return name and commit of each experiment: refs/exps/<2 digits>/<38 digits>/<name>."""
-    lines = git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
+    lines = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
     pairs = [(line.partition(" ")[2].split("/"), line.partition(" ")[0]) for line in lines]
     return [(parts[4], digest) for parts, digest in pairs if len(parts) == 5 and len(parts[3]) == 38]
 
 
-def git(*arguments: str) -> str:
-    """Return what a git command prints; nothing where it fails."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+def _git(*arguments: str) -> str:
+    return git(*arguments, seconds=60)
