@@ -42,6 +42,16 @@ def write_classes(root: Path, rng, names=("disc", "square"), count=24, size=48) 
     return root
 
 
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder that is a project with a store of its own, whatever the shell says of DVC and MLflow."""
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def tracked(tmp_path_factory):
     """Return a small project that ran once with real DVC and a real SQLite store, and whose model passed the gate."""

@@ -15,7 +15,7 @@ import click
 
 from layershap import __version__
 from layershap.launch import check_hardware, launch
-from layershap.workspace import paths, ranks
+from layershap.workspace import errors, paths, ranks
 from layershap.workspace.dvc_command import run_dvc, set_setting
 from layershap.workspace.errors import InputError, UserError
 from layershap.workspace.lock import only_one
@@ -30,7 +30,6 @@ HERE = Path.cwd()  # where the user stands: commands work in the project's folde
 GRACE = 5.0  # seconds
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 LOST = re.compile(r"closed by peer|Connection (reset|refused)|[Tt]imed out|NCCL|Broken pipe")  # as gloo, NCCL say it
-DISK_ERROR = 74  # as sysexits.h has it
 
 
 class UserPath(click.Path):
@@ -313,7 +312,7 @@ def main() -> None:
             raise
         place = error.filename or f"{Path.cwd()} or of temporary files"
         click.echo(f"layershap: {error.strerror}, on the disk of {place}; free some and run the same again", err=True)
-        sys.exit(DISK_ERROR)
+        sys.exit(errors.FULL_DISK)
     except click.Abort:
         click.echo("layershap: interrupted", err=True)
         sys.exit(130)

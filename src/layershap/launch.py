@@ -40,8 +40,7 @@ def launch(stage: str, params: Params) -> None:
 
 def check_hardware(params: Params) -> None:
     """Raise SettingsError where this machine has not what `trainer` asks for; with a launcher others compute."""
-    plain = {"accelerator": ("auto", "cpu"), "devices": ("auto", 1), "num_nodes": (1,), "precision": ("32-true",)}
-    every_machine_has = all(getattr(params.trainer, name) in values for name, values in plain.items())
+    every_machine_has = params.trainer.plain and params.trainer.accelerator in ("auto", "cpu")
     if not (params.launcher or every_machine_has):  # to ask Lightning takes seconds
         _devices(params)
 
@@ -65,7 +64,7 @@ def _devices(params: Params) -> int:
             "trainer.num_nodes: several machines need a launcher that starts processes on each, such as "
             "launcher: srun, or torchrun on each machine"
         )
-    if settings.accelerator == "cpu" and settings.devices in (1, "auto") and settings.precision == "32-true":
+    if settings.accelerator == "cpu" and settings.plain:
         return 1
     from layershap.hardware.prepare import build_fabric, needs_lightning
 

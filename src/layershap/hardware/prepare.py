@@ -48,25 +48,23 @@ def join(settings: Trainer) -> Processes:
 
 def needs_lightning(settings: Trainer) -> bool:
     """Return whether more is asked for than one process on this processor in float32."""
-    alone = settings.devices in ("auto", 1) and settings.num_nodes == 1 and settings.precision == "32-true"
     here = settings.accelerator == "cpu" or (settings.accelerator == "auto" and not torch.accelerator.is_available())
-    return not (alone and here)
+    return not (settings.plain and here)
 
 
 def build_fabric(settings: Trainer) -> Any:
     """Return Lightning's Fabric of these settings; not launched. Raises SettingsError."""
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
 
     quiet_libraries()  # it sets its own level when it is imported
     options = resolved(settings)
+    several = options["devices"] != 1 or options["num_nodes"] > 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if options["devices"] != 1 or options["num_nodes"] > 1:
-                from lightning_fabric.strategies import DDPStrategy
-
-                if settings.strategy != "auto" or ranks.count() > 1:
-                    options["strategy"] = DDPStrategy(timeout=PATIENCE)
+            if several and (settings.strategy == "ddp" or ranks.count() > 1):
+                options["strategy"] = DDPStrategy(timeout=PATIENCE)
             fabric = Fabric(**options)
     except Exception as error:  # Lightning's own checks raise errors of many kinds
         shown = ", ".join(f"{name} {value}" for name, value in settings.model_dump().items())

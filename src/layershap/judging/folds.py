@@ -10,12 +10,12 @@ from pydantic import Field
 from layershap.judging.evidence import Count, Facts, InvalidEvidenceError, Share, read_facts
 from layershap.judging.gate import Policy, Verdict
 from layershap.judging.statistics import exceeds
-from layershap.workspace.params import Params
+from layershap.workspace.params import Params, dotted
 
 AGAIN = "run 'make folds'"
 # sections that change no decision of a model that is trained and evaluated; all others do
 OTHERS = ("explain", "gate", "launcher", "loader", "other_faces", "quality", "runtime", "tracking", "trainer")
-OTHER_KEYS = {"evaluate": ("batch_size", "mistakes"), "split": ("fold", "test")}
+OTHER_KEYS = ("evaluate.batch_size", "evaluate.mistakes", "split.fold", "split.test")
 
 
 class Folds(Facts):
@@ -34,11 +34,7 @@ class Folds(Facts):
 def deciding(params: Params) -> dict[str, Any]:
     """Return the settings that folds depend on, by dotted name, as JSON has them."""
     content = params.model_dump(exclude=set(OTHERS))
-    found = {}
-    for section, values in content.items():
-        for key, value in values.items() if isinstance(values, Mapping) else [("", values)]:
-            if key not in OTHER_KEYS.get(section, ()):
-                found[f"{section}.{key}".rstrip(".")] = value
+    found = {name: value for name, value in dotted(content).items() if name not in OTHER_KEYS}
     found["trainer.precision"] = params.trainer.precision
     return found
 

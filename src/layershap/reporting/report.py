@@ -17,7 +17,7 @@ from layershap.reporting.explorer.content import explorer
 from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.workspace import paths
 from layershap.workspace.files import read_json
-from layershap.workspace.params import Params
+from layershap.workspace.params import Params, dotted_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 # all of it stays below 10 MB; bytes, before they become a third more inside the page
@@ -60,7 +60,7 @@ def facts(params: Params) -> dict[str, Any]:
         "model": model,
         "layers": means,
         "with_prefix": "prefix" in means_shown(means),
-        "settings": settings_table(params.model_dump()),
+        "settings": list(dotted_text(params.model_dump()).items()),
         "pictures": shown,
         "sheets": sheets_shown,
         "explorer": explorer(images, layers, model["image_size"], unit, params.explain.pale, room),
@@ -100,18 +100,6 @@ def render(name: str, content: Mapping[str, Any]) -> str:
     )
     environment.filters["cell"] = cell
     return environment.get_template(name).render(content)
-
-
-def settings_table(params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return every setting as it would be given to `dvc exp run -S`."""
-    found: dict[str, Any] = {}
-    for section, values in params.items():
-        found |= (
-            {f"{section}.{key}": value for key, value in values.items()}
-            if isinstance(values, dict)
-            else {section: values}
-        )
-    return [(name, "null" if value is None else str(value)) for name, value in found.items()]
 
 
 def cell(text: str) -> str:

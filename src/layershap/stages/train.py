@@ -48,7 +48,6 @@ def run(watch: Report = lambda epoch, metrics: None) -> None:
     data = FeatureDataModule(
         source, train, val, params.train.batch_size, params.train.seed, mix_alpha, params.loader.workers
     )
-    table = layer_table(model, description.image_size)
     used = params.model_dump(include={"model", "augment", "extract", "head", "train", "trainer", "runtime"})
     inputs = [
         paths.IMAGES_TABLE,
@@ -65,7 +64,7 @@ def run(watch: Report = lambda epoch, metrics: None) -> None:
     if not processes.first:  # the first one talks and writes
         fit(lambda epoch, metrics: None)
         return
-    print_layers(table)
+    print_layers(layer_table(model, description.image_size))
     run = open_run(lineage.run_name(params), work / "run_id")
     try:
         log_beginning(run, params)

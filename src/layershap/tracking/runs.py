@@ -132,8 +132,8 @@ def run_with_model(model: str) -> Run | None:
         return Run(waiting)
     try:
         client = store.connect()
-        found = client.search_runs([store.experiment_id(client)], f"tags.`{MODEL_TAG}` = '{model}'", max_results=1)
-        return Run(_new_spool("join"), found[0].info.run_id) if found else None
+        found = _with_tag(client, store.experiment_id(client), MODEL_TAG, model)
+        return Run(_new_spool("join"), found) if found else None
     except FAILURES as error:
         tell(error)
         run = Run(_new_spool("join"))
@@ -153,9 +153,8 @@ def run_of_entry(client: MlflowClient, name: str, arguments: Mapping[str, Any]) 
 def run_of_model(client: MlflowClient, model: str, name: str = "detached") -> str:
     """Return the newest run with this model, or a new one, finished and tagged detached: it saw no training."""
     experiment = store.experiment_id(client)
-    found = client.search_runs([experiment], f"tags.`{MODEL_TAG}` = '{model}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+    if found := _with_tag(client, experiment, MODEL_TAG, model):
+        return found
     tags = {**origin_tags(), MODEL_TAG: model, "layershap.detached": "true"}
     run = client.create_run(experiment, tags=tags, run_name=name)
     client.set_terminated(run.info.run_id)
@@ -173,16 +172,17 @@ def _create(client: MlflowClient, name: str, tags: dict[str, str], started: int,
     `parent`: the key of the run that it lies below, which was made before it.
     """
     experiment = store.experiment_id(client)
-    if found := _with_key(client, experiment, key):
+    if found := _with_tag(client, experiment, KEY_TAG, key):
         return found
-    if parent and (above := _with_key(client, experiment, parent)):
+    if parent and (above := _with_tag(client, experiment, KEY_TAG, parent)):
         tags = {**tags, PARENT_TAG: above}
     run = client.create_run(experiment, start_time=started, tags={**tags, KEY_TAG: key}, run_name=name)
     return str(run.info.run_id)
 
 
-def _with_key(client: MlflowClient, experiment: str, key: str) -> str:
-    found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+def _with_tag(client: MlflowClient, experiment: str, tag: str, value: str) -> str:
+    """Return the id of the newest run with this tag, or nothing."""
+    found = client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)
     return str(found[0].info.run_id) if found else ""
 
 

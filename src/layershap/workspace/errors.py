@@ -1,5 +1,7 @@
 """Errors that a user can cause and mend; the command line prints them without a traceback."""
 
+FULL_DISK = 74  # exit status, as sysexits.h has it
+
 
 class UserError(Exception):
     """Base class: the message names the thing, its value and the way out. Exit status 3."""

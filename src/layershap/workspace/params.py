@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -256,6 +256,11 @@ class Trainer(_Section):
     strategy: Literal["auto", "ddp"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
 
+    @property
+    def plain(self) -> bool:
+        """Return whether it asks for one process in float32 (or for as many as there are GPUs)."""
+        return self.devices in ("auto", 1) and self.num_nodes == 1 and self.precision == "32-true"
+
 
 class Loader(_Section):
     """Reading of images."""
@@ -346,6 +351,19 @@ def _at_odds(params: Params) -> Iterator[str]:
             f"extract.views: {views} is more than augment.policy {policy} has: set it to {most}"
             f"{' or less' if most > 1 else ''}, or augment.policy to {'flips' if policy == 'none' else 'standard'}"
         )
+
+
+def dotted(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return plain settings by the names that `dvc exp run -S` gives them, such as head.dropout."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        found |= dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def dotted_text(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return the same with values for the eye: null for none."""
+    return {name: "null" if value is None else str(value) for name, value in dotted(content).items()}
 
 
 def _line(item: Any) -> str:

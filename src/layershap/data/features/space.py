@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 
 from layershap.data.features.shards import Shards
-from layershap.workspace.errors import InputError
+from layershap.workspace.errors import FULL_DISK, InputError
 
 
 class NoSpaceError(InputError):
     """The disk has not the space that is asked for. Exit status 74, as of every full disk."""
 
-    exit_code = 74
+    exit_code = FULL_DISK
 
 
 def free_space(folder: Path) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from layershap.workspace import paths
 from layershap.workspace.errors import InputError, SettingsError
 from layershap.workspace.files import read_json
-from layershap.workspace.params import check_params, read_yaml
+from layershap.workspace.params import check_params, dotted_text, read_yaml
 
 MAPS = ("heatmap", "standard_error")  # kinds of arrays that are compared
 
@@ -62,7 +62,7 @@ def side_of_files(
             numbers |= flat(read_json(folder / path), f"{group}/")
     gate = folder / paths.GATE_VERDICT
     verdict = str(read_json(gate)["verdict"]) if gate.exists() else ""
-    return Side(kind, name, facts, settings(content), numbers, verdict, folder, lacking, model)
+    return Side(kind, name, facts, dotted_text(content), numbers, verdict, folder, lacking, model)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -73,15 +73,4 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
             found |= flat(value, f"{prefix}{key}/")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             found[f"{prefix}{key}"] = float(value)
-    return found
-
-
-def settings(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings by dotted name, as text."""
-    found: dict[str, str] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            found |= settings(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = "null" if value is None else str(value)
     return found
