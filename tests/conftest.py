@@ -13,6 +13,21 @@ REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def threads_at_first():
+    import torch
+
+    return torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def threads(threads_at_first):
+    """Begin each test with the threads of the process: a stage that another test ran in it has set them."""
+    import torch
+
+    torch.set_num_threads(threads_at_first)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -161,9 +161,12 @@ def test_commands_run_as_they_are_written(project, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_python_runs_as_it_is_written(page, tmp_path):
+def test_python_runs_as_it_is_written(project, page):
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout")
     for text in re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), flags=re.S):
-        done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", text]
+        done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
