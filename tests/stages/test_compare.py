@@ -149,6 +149,9 @@ def test_two_calls_give_the_same_bytes_and_dvc_sees_nothing(inside):
     inside.run("layershap", "compare", "HEAD", "workspace", "--no-record", "--out", "again.html")
     assert (inside.root / "again.html").read_bytes() == first
     (inside.root / "again.html").unlink()
+    assert re.search(rf"^compared +{paths.COMPARISON} ", inside.run("layershap", "summary").stdout, re.M)
+    (inside.root / paths.COMPARISON).unlink()
+    assert re.search(r"^compared +layershap compare ", inside.run("layershap", "summary").stdout, re.M)
     assert inside.run("dvc", "status", "--json").stdout == before
 
 
