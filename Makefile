@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep test-faults quality other-faces folds search audit
+.PHONY: help env repro summary gate baseline ui test test-all lint lock paper clean sweep test-faults quality other-faces folds search audit pull
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,10 @@ $(READY): requirements.lock pyproject.toml
 repro: env  ## fetch, train, explain, judge; then say where to look
 	layershap repro
 	@layershap summary
+
+pull: env  ## put here what DVC's cache, and its remote if there is one, have of the pipeline's files
+	dvc checkout --allow-missing
+	@test -z "$$(dvc remote list)" || dvc pull --allow-missing || echo "DVC's remote cannot be read: what is not here is made here"
 
 summary: env  ## say again what the last run reached and where to look
 	@layershap summary
@@ -49,11 +53,12 @@ test-all: env  ## all tests, with real pipelines, two files at a time
 test-faults: env  ## kills, signals, dead servers (LAYERSHAP_KILLS=13: 52 kills)
 	pytest tests/faults
 
-lint: env  ## ruff, mypy, and which room imports which
+lint: env  ## ruff, mypy, which room imports which, and the workflows of CI
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports --no-logo --no-cache
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 audit:  ## known weaknesses of the pinned packages (needs a network)
 	$(PYTHON) -m venv work/audit

@@ -238,15 +238,21 @@ def backbones(pattern: str | None) -> None:
 @click.argument("second", metavar="[B]", default="workspace")
 @click.option("--out", type=UserPath(dir_okay=False), help="The page's file.  [default: reports/compare.html]")
 @click.option("--no-record", is_flag=True, help="Do not keep the page with the MLflow run of B.")
-def compare(first: str | None, second: str, out: Path | None, no_record: bool) -> None:
+@click.option("--markdown", type=UserPath(dir_okay=False), help="Write it without pictures, for a pull request.")
+@click.option("--pictures", default="", metavar="URL", help="With --markdown: where it says that the pictures are.")
+def compare(
+    first: str | None, second: str, out: Path | None, no_record: bool, markdown: Path | None, pictures: str
+) -> None:
     """Set two models side by side on one page: A (the registered champion), B (the workspace).
 
     Each is `workspace`, an MLflow run (id or name), models:/NAME@ALIAS, models:/NAME/VERSION, a DVC experiment, or a
     git revision. Nothing is trained or explained again.
     """
+    if pictures and not re.fullmatch(r"https?://[^\s<>]+", pictures):
+        raise click.UsageError(f"--pictures takes an address that begins with http:// or https://, not {pictures!r}")
     from layershap.stages.compare import run
 
-    run(first, second, out, not no_record)
+    run(first, second, out, not no_record, markdown, pictures)
 
 
 @cli.command()

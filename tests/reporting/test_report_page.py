@@ -201,6 +201,11 @@ def test_the_table_of_layers_has_the_prefix_where_there_is_one(tmp_path, monkeyp
     assert found.count("<td>0.00</td>") == LAYERS - 1
 
 
+def test_the_page_says_how_to_see_it_beside_the_champion(tmp_path, monkeypatch):
+    found = page(tmp_path, monkeypatch, ["a", "b"], 2)
+    assert "<code>layershap compare</code> sets this model beside the registered champion" in found
+
+
 def test_mistakes_are_a_picture(tmp_path, monkeypatch):
     found = page(tmp_path, monkeypatch, ["a", "b"], 2)
     assert "No mistakes" not in found

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from layershap.reporting.comparison.explained import compared_maps
+from layershap.reporting.comparison.page import page as drawn
 from layershap.stages import compare
 from layershap.workspace import paths
 from layershap.workspace.compared.side import MAPS
@@ -148,6 +149,9 @@ def test_two_calls_give_the_same_bytes_and_dvc_sees_nothing(inside):
     inside.run("layershap", "compare", "HEAD", "workspace", "--no-record", "--out", "again.html")
     assert (inside.root / "again.html").read_bytes() == first
     (inside.root / "again.html").unlink()
+    assert re.search(rf"^compared +{paths.COMPARISON} ", inside.run("layershap", "summary").stdout, re.M)
+    (inside.root / paths.COMPARISON).unlink()
+    assert re.search(r"^compared +layershap compare ", inside.run("layershap", "summary").stdout, re.M)
     assert inside.run("dvc", "status", "--json").stdout == before
 
 
@@ -197,7 +201,7 @@ def test_what_the_cache_lacks_is_named_with_the_way_to_it(inside, tmp_path):
         (sentence,) = side.lacking
         assert "heatmaps of wider" in sentence and "dvc" in sentence
         assert side.file(paths.PREDICTIONS) is not None
-        page = compare.compared(compare.resolve("HEAD", tmp_path / "head"), side)
+        page = drawn(compare.compared(compare.resolve("HEAD", tmp_path / "head"), side))
     finally:
         shutil.rmtree(cache, ignore_errors=True)
         (inside.root / "elsewhere").rename(cache)
@@ -214,7 +218,7 @@ def test_other_test_images_are_said_and_not_paired(inside, tmp_path):
     side = changed_copy(inside, tmp_path)
     table = pd.read_csv(side.folder / paths.PREDICTIONS)
     table.iloc[1:].to_csv(side.folder / paths.PREDICTIONS, index=False)
-    page = compare.compared(side, compare.resolve("workspace", tmp_path / "b"))
+    page = drawn(compare.compared(side, compare.resolve("workspace", tmp_path / "b")))
     assert "The test images of the two are not the same" in page
     assert "McNemar" not in page and "lost," not in page
     assert cells(page, "accuracy")[3].startswith(("+", "-"))
@@ -232,7 +236,7 @@ def test_networks_with_other_layers_stand_side_by_side_by_depth(inside, tmp_path
         kind = next(kind for kind in MAPS if rest.endswith(f"_{kind}.npy"))
         place.rename(folder / f"{number}_other{number}_{kind}.npy")
     other = compare.resolve("workspace", tmp_path / "b")
-    page = compare.compared(side, other)
+    page = drawn(compare.compared(side, other))
     assert "side by side by depth" in page
     found = compared_maps(side, other, None, None)
     assert len(found.layers) == len(numbers)

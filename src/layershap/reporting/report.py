@@ -10,7 +10,7 @@ import pandas as pd
 from layershap import __version__
 from layershap.data.origins import ORIGINS
 from layershap.plots import canvas
-from layershap.reporting import decisions, figures
+from layershap.reporting import decisions, figures, markdown
 from layershap.reporting.embedding import address, embed
 from layershap.reporting.explained.images import picture_order, read_images
 from layershap.reporting.explorer.content import explorer
@@ -98,7 +98,7 @@ def render(name: str, content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = cell
+    environment.filters |= {"cell": cell, "code": markdown.code, "sentence": markdown.sentence}
     return environment.get_template(name).render(content)
 
 

@@ -4,9 +4,12 @@ import difflib
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from layershap.judging.paired import aligned, paired
-from layershap.reporting.comparison.page import page, predictions
+from layershap.reporting.comparison.facts import facts, predictions
+from layershap.reporting.comparison.page import page
+from layershap.reporting.comparison.summary import summary
 from layershap.workspace import paths
 from layershap.workspace.compared import git
 from layershap.workspace.compared.here import WORKSPACE, read_workspace
@@ -20,10 +23,13 @@ from layershap.workspace.quiet import quiet_libraries
 MOST_NEAR = 4
 
 
-def run(first: str | None, second: str, out: Path | None, record: bool) -> None:
+def run(
+    first: str | None, second: str, out: Path | None, record: bool, markdown: Path | None = None, pictures: str = ""
+) -> None:
     """Write the page that compares `first` (None: the registered champion) with `second`, to `out`.
 
-    `record`: keep it as compare.html with the MLflow run of `second`, where that has one.
+    `record`: keep it as compare.html with the MLflow run of `second`, where that has one. `markdown`: where to write
+    what it says without its pictures; `pictures`: an address that this names for them.
     """
     quiet_libraries()
     target = out or paths.COMPARISON
@@ -32,8 +38,12 @@ def run(first: str | None, second: str, out: Path | None, record: bool) -> None:
             resolve(asked, Path(name) / letter, with_model=record and letter == "B")
             for asked, letter in ((first or champion(), "A"), (second, "B"))
         ]
-        write_text(target, compared(*sides))
+        found = compared(*sides)
+        write_text(target, page(found))
         print(target)
+        if markdown:
+            write_text(markdown, summary(found, pictures))
+            print(markdown)
         if record:
             from layershap.tracking.compared import attach
 
@@ -44,11 +54,11 @@ def run(first: str | None, second: str, out: Path | None, record: bool) -> None:
                 print(f"kept with run {kept.run_id}" if kept.reachable else "kept for 'layershap sync'")
 
 
-def compared(first: Side, second: Side) -> str:
-    """Return the page of two sides."""
+def compared(first: Side, second: Side) -> dict[str, Any]:
+    """Return all that is said of two sides."""
     one, two = predictions(first), predictions(second)
     tables = aligned(one, two) if one is not None and two is not None else None
-    return page(first, second, tables, asdict(paired(*tables)) if tables else None)
+    return facts(first, second, tables, asdict(paired(*tables)) if tables else None)
 
 
 def champion() -> str:

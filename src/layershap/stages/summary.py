@@ -22,6 +22,9 @@ def run() -> None:
         f"sums off by at most {explained['largest_gap']:.1e})",
         "pictures": f"{paths.EVALUATE_PICTURES}/  (confusion, reliability, mistakes)",
         "report": f"{paths.REPORT}  (all of it on one page)",
+        "compared": f"{paths.COMPARISON}  (beside another model)"
+        if paths.COMPARISON.exists()
+        else "layershap compare  (beside the registered champion, on one page)",
         "MLflow": "make ui",
     }
     for name, text in rows.items():

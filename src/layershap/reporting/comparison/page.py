@@ -5,12 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from layershap import __version__
-from layershap.data.tables import read_table
 from layershap.plots import canvas
-from layershap.reporting.comparison import decisions, numbers
+from layershap.reporting.comparison import decisions
 from layershap.reporting.comparison.curves import curves
 from layershap.reporting.comparison.explained import Explained, compared_maps, layer_table
+from layershap.reporting.comparison.facts import predictions
 from layershap.reporting.comparison.thumbnails import thumbnail
 from layershap.reporting.comparison.tiles import legend, tiles
 from layershap.reporting.embedding import fitted
@@ -20,44 +19,18 @@ from layershap.workspace.compared.side import Side
 
 TEMPLATE = "compare.html.j2"
 MOST_CHANGED = 12
-MOST_SETTINGS = 80
 
 
-def predictions(side: Side) -> pd.DataFrame | None:
-    """Return the side's table of predictions; None where it has none."""
-    place = side.file(paths.PREDICTIONS)
-    return None if place is None else read_table(place)
-
-
-def page(
-    first: Side,
-    second: Side,
-    tables: tuple[pd.DataFrame, pd.DataFrame] | None,
-    statistics: Mapping[str, Any] | None,
-) -> str:
-    """Return the page as HTML, with all its pictures inside.
-
-    `tables`: of predictions, the same image in the same row; None where the test images differ. `statistics`: the
-    fields of judging.paired.Paired, with `tables` alone.
-    """
+def page(facts: Mapping[str, Any]) -> str:
+    """Return the page as HTML, with all its pictures inside. `facts`: of comparison.facts."""
+    first, second = facts["first"], facts["second"]
     content = {
-        "version": __version__,
-        "sides": [("A", first), ("B", second)],
-        "first": first,
-        "second": second,
-        "statistics": statistics,
-        "settings": numbers.settings(first, second),
-        "measured": numbers.measured(first, second, (statistics or {}).get("intervals", {})),
-        "others": numbers.others(first, second),
-        "lacking": [*first.lacking, *second.lacking],
+        **facts,
         "curves": _curves(first, second),
-        "changed": None,
-        "confusion": None,
         **_explained(compared_maps(first, second, predictions(first), predictions(second))),
     }
     content["explained_alike"] = [row for row in content["settings"] if row[0].startswith("explain.")]
-    if tables is not None:
-        rows = decisions.changed(*tables)
+    if rows := facts["changed"]:
         content["changed"] = {
             "counts": {kind: len(found) for kind, found in rows.items()},
             "shown": {
@@ -65,7 +38,6 @@ def page(
                 for kind, found in decisions.shown(rows, MOST_CHANGED).items()
             },
         }
-        content["confusion"] = decisions.confusion(*tables)
     return render(TEMPLATE, content)
 
 

@@ -18,6 +18,7 @@ IN_GIT = (
     paths.GATE_VERDICT,
     paths.PREDICTIONS,
     paths.LEARNING_CURVE,
+    paths.BASELINE,
 )
 
 

@@ -24,6 +24,7 @@ class Side:
     verdict: the gate's, or nothing. folder: holds plots/predictions.csv, plots/learning_curve.csv and
     explanations/ with images.csv and arrays/, as far as they are there. lacking: a sentence for what is not, with the
     way to get it. model: SHA-256 of its weights, where it was asked for. run_id: of its MLflow run, where it is one.
+    reasons: the gate's sentences, where they are known.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Side:
     lacking: tuple[str, ...] = ()
     model: str = ""
     run_id: str = ""
+    reasons: tuple[str, ...] = ()
 
     def file(self, path: Path) -> Path | None:
         """Return where the project's file or folder `path` of this side is; None where it is not there."""
@@ -61,8 +63,10 @@ def side_of_files(
         if (folder / path).exists():
             numbers |= flat(read_json(folder / path), f"{group}/")
     gate = folder / paths.GATE_VERDICT
-    verdict = str(read_json(gate)["verdict"]) if gate.exists() else ""
-    return Side(kind, name, facts, dotted_text(content), numbers, verdict, folder, lacking, model)
+    judged = read_json(gate) if gate.exists() else {"verdict": "", "reasons": []}
+    settings = dotted_text(content)
+    verdict, reasons = str(judged["verdict"]), tuple(judged["reasons"])
+    return Side(kind, name, facts, settings, numbers, verdict, folder, lacking, model, reasons=reasons)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
