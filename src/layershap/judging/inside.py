@@ -58,17 +58,13 @@ def read_inside(explained: Path, table: Path) -> Inside | None:
         return None
     reasons = []
     if len(areas) != found.images or abs(sum(areas.values()) / len(areas) - found.mask_area) > 1e-9:
-        reasons.append(
-            f"{explained}: {found.images} images with masks, mean area {found.mask_area:g}, are not {table}'s"
-        )
+        reasons.append(f"{explained}: {found.images} masks, mean area {found.mask_area:g}, are not those of {table}")
     if {layer.number for layer in found.layers} != set(values):
         reasons.append(f"{explained}: the layers with shares inside the masks are not those of {table}")
     for layer in found.layers:
         shares = values.get(layer.number, [])
         if len(shares) != layer.images or abs(sum(shares) / len(shares) - layer.positive) > 1e-9:
-            reasons.append(
-                f"{explained}: share {layer.positive:g} inside the masks at layer {layer.number} is not {table}'s"
-            )
+            reasons.append(f"{explained}: share {layer.positive:g} at layer {layer.number} is not that of {table}")
         elif not layer.positive_low <= layer.positive <= layer.positive_high:
             reasons.append(f"{explained}: share {layer.positive:g} at layer {layer.number} is outside its own interval")
     if reasons:
