@@ -95,4 +95,4 @@ search: env  ## the settings of SPACE (study/search.yaml) with the least validat
 	@layershap search $(SPACE) --trials $(TRIALS)
 
 clean:  ## remove the environment and everything that a run wrote, but not the MLflow store
-	rm -rf .venv build src/*.egg-info work data/raw data/features data/*.csv models explanations reports plots/evaluate
+	rm -rf .venv build src/*.egg-info work data/raw data/masks data/features data/*.csv models explanations reports plots/evaluate

@@ -29,9 +29,9 @@ from rich.table import Table
 from ruamel.yaml import YAML
 from scipy.stats import sem, t
 
-from layershap.choosing.folds import t_interval
 from layershap.choosing.spaces import with_settings
 from layershap.data.tables import read_table, write_table
+from layershap.judging.intervals import t_interval
 from layershap.progress import progress_bar
 from layershap.stages import evaluate, extract, fetch, split, train
 from layershap.workspace import paths

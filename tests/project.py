@@ -42,6 +42,7 @@ class Project:
         root.mkdir(parents=True, exist_ok=True)
         for name in ("dvc.yaml", "params.yaml", "MLproject", "python_env.yaml", ".gitignore", ".dvcignore"):
             shutil.copy(REPOSITORY / name, root)
+        shutil.copytree(REPOSITORY / "data" / "own_masks", root / "data" / "own_masks")
         for name in ("src", "baseline", "study"):
             shutil.copytree(REPOSITORY / name, root / name, ignore=IGNORED)
         for name in ("baseline.json", "folds.json"):

@@ -22,7 +22,7 @@ from project import Project
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PAGES = ["README.md", *sorted(path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("docs/*.md"))]
-PAGES += ["CONTRIBUTING.md", "data/own/README.md", "baseline/README.md"]
+PAGES += ["CONTRIBUTING.md", "data/own/README.md", "data/own_masks/README.md", "baseline/README.md"]
 COMMANDS = ("make", "dvc", "layershap", "mlflow", "curl", "python", "pytest", "pip", "git", "export", ".")
 NOT_RUN = {
     "make test": "it is what runs this",

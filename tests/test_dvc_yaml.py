@@ -100,6 +100,7 @@ EDITS = {
     "cli.py": set(),
     "data/features/shards.py": COMPUTE,
     "data/images.py": COMPUTE | {"fetch", "report"},
+    "data/masks.py": {"explain", "fetch"},
     "data/origins.py": {"report"},
     "data/split.py": {"split"},
     "data/workers.py": COMPUTE | {"fetch"},

@@ -60,6 +60,10 @@ def _checked(changed: Sequence[str] = ()) -> "Params":
         from layershap.workspace.overrides import overridden
 
         params = overridden(changed)
+    if params.gate.min_inside is not None:
+        from layershap.data.bring_masks import check_asked
+
+        check_asked(params)
     model = params.model
     if model.backbone not in KNOWN_BACKBONES or model.weights == "own":
         from layershap.model.networks import check_model
@@ -185,13 +189,17 @@ def gate(check: bool, junit: Path | None, markdown: Path | None) -> None:
     from layershap.stages import gate as stage
     from layershap.workspace.params import load_params
 
-    load_params()
+    params = load_params()
     if check:
         sys.exit(stage.check(junit, markdown))
     if junit or markdown:
         raise click.UsageError("--junit and --markdown go with --check")
     with only_one("gate"):
-        sys.exit(stage.run())
+        if params.gate.min_agreement is None:
+            sys.exit(stage.run())
+        from layershap.stages.agreement import with_champion
+
+        sys.exit(stage.run(with_champion()))
 
 
 @cli.command()

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from layershap.choosing.folds import summarise, t_interval
+from layershap.choosing.folds import summarise
+from layershap.judging.intervals import t_interval
 
 
 def test_the_interval_of_the_mean_holds_it_as_often_as_it_says():

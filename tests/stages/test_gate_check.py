@@ -18,6 +18,7 @@ READ = (
     "metrics/evaluate.json",
     "metrics/explain.json",
     "metrics/split.json",
+    "plots/layers.csv",
     "plots/predictions.csv",
     "baseline/baseline.json",
 )

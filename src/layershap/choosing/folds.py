@@ -6,22 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.table import Table
-from scipy.stats import sem, t
 
 from layershap.judging.evaluation import wilson_interval
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % t interval of the mean of `values`, shares from 0 to 1, cut to that range.
-
-    Folds share most of their training images, so that their accuracies are not independent: no unbiased estimate of
-    the mean's variance exists (Bengio and Grandvalet, JMLR 2004), and the interval is as a rule too short.
-    """
-    mean, error = float(np.mean(values)), float(sem(values))
-    if error == 0:
-        return mean, mean
-    low, high = t.interval(0.95, len(values) - 1, loc=mean, scale=error)
-    return max(float(low), 0.0), min(float(high), 1.0)
+from layershap.judging.intervals import t_interval
 
 
 def summarise(evaluated: Sequence[dict[str, Any]], predictions: pd.DataFrame) -> dict[str, Any]:

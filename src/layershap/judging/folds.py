@@ -15,7 +15,7 @@ from layershap.workspace.params import Params, dotted
 AGAIN = "run 'make folds'"
 # sections that change no decision of a model that is trained and evaluated; all others do
 OTHERS = ("explain", "gate", "launcher", "loader", "other_faces", "quality", "runtime", "tracking", "trainer")
-OTHER_KEYS = ("evaluate.batch_size", "evaluate.mistakes", "split.fold", "split.test")
+OTHER_KEYS = ("data.masks", "evaluate.batch_size", "evaluate.mistakes", "split.fold", "split.test")
 
 
 class Folds(Facts):

@@ -1,7 +1,7 @@
 """The verdict on a model: PASS, WARN, FAIL or INVALID, with reasons in words. Imports nothing heavy."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from xml.etree import ElementTree
 
@@ -25,6 +25,15 @@ class Verdict:
     baseline_accuracy: float | None
     p_value: float | None
     power: float | None = None  # probability that a true drop of twice max_drop would FAIL
+    agreement: dict[str, Any] | None = None  # with the champion's heatmaps, where it was asked for (see agreement.py)
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """Return the content of metrics/gate.json; what was not asked for is not in it."""
+    content = asdict(verdict)
+    if verdict.agreement is None:
+        del content["agreement"]
+    return content
 
 
 def decide(evidence: Evidence, min_accuracy: float, max_drop: float, policy: Policy = "point") -> Verdict:

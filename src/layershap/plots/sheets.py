@@ -58,8 +58,9 @@ def contact_sheet(
     *,
     pale: bool = True,
     input_title: str = "1 input",
+    inside: np.ndarray | None = None,
 ) -> Figure:
-    """Draw the input [H, W, 3] in 0..1 and all heatmaps in order.
+    """Draw the input [H, W, 3] in 0..1 and all heatmaps in order; `inside`: as `outline` takes it.
 
     One colour scale for all, in multiples of each layer's limit, which stands in its title: low layers hold values a
     hundred times those of high ones that cancel, so that on one absolute scale most maps would be blank.
@@ -78,6 +79,7 @@ def contact_sheet(
         axis.set_title(f"{title}\n{panel.heatmap.shape[0]} x {panel.heatmap.shape[1]}, {limit}", fontsize=9)
     for axis in axes:
         _frame(axis)
+        outline(axis, inside)
     _scale(figure, shown, list(axes), unit, row_height * rows, _any_pale(panels, pale))
     figure.suptitle(heading, fontsize=11)
     return figure
@@ -92,6 +94,7 @@ def plate(
     *,
     pale: bool = True,
     input_title: str = "1 input",
+    inside: np.ndarray | None = None,
 ) -> Figure:
     """Draw the input and the heatmaps in groups, as the plates of Banerjee and Chu (2022): a row per resolution, with
     the input at its head; scales as on the contact sheet."""
@@ -111,13 +114,22 @@ def plate(
             axis.set_title(f"{title}\n{limit}", fontsize=9)
     for axis in axes.ravel():
         _frame(axis)
+        outline(axis, inside)
     _scale(figure, shown, list(axes.ravel()), unit, row_height * len(groups), _any_pale(panels, pale))
     figure.suptitle(heading, fontsize=11)
     return figure
 
 
 @style()
-def layer_picture(image: np.ndarray, panel: Panel, heading: str, unit: str, *, pale: bool = True) -> Figure:
+def layer_picture(
+    image: np.ndarray,
+    panel: Panel,
+    heading: str,
+    unit: str,
+    *,
+    pale: bool = True,
+    inside: np.ndarray | None = None,
+) -> Figure:
     """Draw the input, one layer's heatmap and its standard error over the references, with the layer's own scale."""
     alpha = strength(panel, pale)
     units = f"{unit} per 1 % of the image's area" + ("" if alpha is None else f"; {PALE_WORDS}")
@@ -141,6 +153,7 @@ def layer_picture(image: np.ndarray, panel: Panel, heading: str, unit: str, *, p
         axes[2].text(0.5, 0.5, "one reference:\nno standard error", ha="center", va="center", fontsize=9)
     for axis in axes:
         _frame(axis)
+        outline(axis, inside)
     figure.suptitle(heading, fontsize=10)
     return figure
 
@@ -167,6 +180,21 @@ def _frame(axis: Axes) -> None:
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set(color="0.8", linewidth=0.5)
+
+
+def outline(axis: Axes, inside: np.ndarray | None) -> None:
+    """Draw the outline of a mask on the picture of an axis; nothing without either.
+
+    `inside` [h, w]: which share of each place of the whole picture is inside, whatever the picture's own resolution.
+    """
+    if inside is None or not axis.images:
+        return
+    left, right, bottom, top = axis.images[0].get_extent()
+    closed = np.pad(inside, 1)  # so that a mask that touches the edge is closed along it
+    across, down = ((np.arange(count) - 0.5) / (count - 2) for count in closed.shape[::-1])
+    places = (left + (right - left) * across.clip(0, 1), top + (bottom - top) * down.clip(0, 1))
+    for colour, wide in (("white", 2.0), ("black", 0.9)):  # seen on bright and on dark
+        axis.contour(*places, closed, levels=[0.5], colors=[colour], linewidths=wide)
 
 
 def _any_pale(panels: Sequence[Panel], pale: bool) -> bool:

@@ -21,14 +21,16 @@ def explained_sheet(
     *,
     grouped: bool = False,
     pale: bool = True,
+    inside: np.ndarray | None = None,
 ) -> Figure:
     """Draw `image` [H, W, 3] in 0..1 and the heatmaps of its layers.
 
     `decision`: the image and what it was taken for. `compared`: what the references are. `unit`: of the values.
     `grouped`: larger, with a row for each resolution. `pale`: draw pale what is within twice its standard error.
+    `inside` [h, w]: shares of the image's places inside a mask, whose outline is drawn.
     """
     first = next(iter(explained.values()))
     shown = panels(explained.values(), [f"{number} {name}" for number, name in explained])
     sums = sheets.sums_line(unit, float(first.expected[0]), float(first.total[0]), compared, shown)
     draw = sheets.plate if grouped else sheets.contact_sheet
-    return draw(image, shown, f"{decision}\n{sums}", unit, pale=pale)
+    return draw(image, shown, f"{decision}\n{sums}", unit, pale=pale, inside=inside)

@@ -10,9 +10,11 @@ import pandas as pd
 from layershap import __version__
 from layershap.data.origins import ORIGINS
 from layershap.plots import canvas
-from layershap.reporting import decisions, figures, markdown
+from layershap.reporting import decisions, figures, markdown, where
 from layershap.reporting.embedding import address, embed
 from layershap.reporting.explained.images import picture_order, read_images
+from layershap.reporting.explained.places import masked_names, mean_place
+from layershap.reporting.explained.stored import StoredMaps
 from layershap.reporting.explorer.content import explorer
 from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.workspace import paths
@@ -23,28 +25,33 @@ TEMPLATES = Path(__file__).parent / "templates"
 # all of it stays below 10 MB; bytes, before they become a third more inside the page
 SHEETS_BYTES = 3_200_000
 MOST_SHEETS = 24
+# columns of plots/layers.csv in which a cell without a number is empty
+EMPTY = ("error_share", "inside_positive", "inside_size", "inside_peak", "inside_most", "mask_area")
 EXPLORER_ROOM = 9_000_000  # letters of the page that pictures and the explorer take; the rest is text
 
 
 def facts(params: Params) -> dict[str, Any]:
     """Return all that the templates show, read from the files of the stages."""
     origin, licence = ORIGINS[params.data.source]
-    layers = pd.read_csv(
-        paths.LAYERS_TABLE, dtype={"image": str}, na_values={"error_share": [""]}, keep_default_na=False
-    )
+    empty = {name: [""] for name in EMPTY}
+    layers = pd.read_csv(paths.LAYERS_TABLE, dtype={"image": str}, na_values=empty, keep_default_na=False)
     train = read_json(paths.TRAIN_METRICS)
     test = read_json(paths.EVALUATE_METRICS)
     pictures = sorted(paths.EVALUATE_PICTURES.glob("*.png"))
     means = layer_means(layers)
     images = read_images()
     model = read_json(paths.MODEL_CARD)
+    explained = read_json(paths.EXPLAIN_METRICS)
+    inside = explained.get("inside")
+    looked = where_pictures(inside, images, layers, model["classes"]) if inside else {}
     shown = {
         "learning curve": address(learning_curve()),
         "contributions by layer": embed(paths.EXPLANATIONS / "layers.png"),
         **{path.stem: embed(path) for path in pictures if path.stem != "mistakes" or test["accuracy"] < 1},
     }
     sheets_shown = sheets(images)
-    room = EXPLORER_ROOM - sum(map(len, [*shown.values(), *(sheet["address"] for sheet in sheets_shown)]))
+    taken = [*shown.values(), *looked.values(), *(sheet["address"] for sheet in sheets_shown)]
+    room = EXPLORER_ROOM - sum(map(len, taken))
     unit = figures.unit(params.explain.output, model["classes"])
     return {
         "version": __version__,
@@ -55,7 +62,9 @@ def facts(params: Params) -> dict[str, Any]:
         "split": read_json(paths.SPLIT_METRICS),
         "train": train,
         "test": test,
-        "explained": read_json(paths.EXPLAIN_METRICS),
+        "explained": explained,
+        "inside": inside,
+        "where": looked,
         "gate": read_json(paths.GATE_VERDICT),
         "model": model,
         "layers": means,
@@ -65,6 +74,24 @@ def facts(params: Params) -> dict[str, Any]:
         "sheets": sheets_shown,
         "explorer": explorer(images, layers, model["image_size"], unit, params.explain.pale, room),
     }
+
+
+def where_pictures(
+    inside: Mapping[str, Any], images: pd.DataFrame, layers: pd.DataFrame, classes: list[str]
+) -> dict[str, str]:
+    """Return the addresses of the pictures of where the heatmaps look, by their captions.
+
+    `inside`: of metrics/explain.json. `images`: of images.csv. `layers`: of plots/layers.csv.
+    """
+    masked = images[images["name"].isin(masked_names(layers))].to_dict("records")
+    stored = StoredMaps()
+    titles = {row["number"]: f"{row['number']} {row['name']}" for row in inside["layers"]}
+    places = {title: mean_place(stored, masked, number, classes) for number, title in titles.items()}
+    pictures = {
+        "share inside the masks, by layer": where.inside_curve(inside),
+        f"where what speaks for the decision lies, mean of {len(masked)} images": where.mean_places(places),
+    }
+    return {caption: address(canvas.encode(figure)) for caption, figure in pictures.items()}
 
 
 def sheets(images: pd.DataFrame) -> list[dict[str, Any]]:

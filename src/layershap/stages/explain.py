@@ -13,11 +13,13 @@ import torch
 
 from layershap.chain import Chain
 from layershap.data.features import batches, load_batch
+from layershap.data.masks import Masks
 from layershap.data.tables import Dataset, read_table
 from layershap.explain import blurred_reference, choose_references, explain_layers, mean_reference
 from layershap.explain.shap_engine import explain_layers_with_shap
 from layershap.hardware.prepare import prepare
 from layershap.hardware.processes import Processes
+from layershap.judging.inside_numbers import inside_summary
 from layershap.model.classifier import Description, load_classifier, numbered
 from layershap.progress import progress_bar, warnings_above_the_bar
 from layershap.reporting import figures
@@ -26,10 +28,13 @@ from layershap.reporting.explained.arrays import layer_arrays
 from layershap.reporting.explained.assembly import assemble, summary
 from layershap.reporting.explained.choice import choose_images
 from layershap.reporting.explained.images import images_table
+from layershap.reporting.explained.inside import inside_numbers
 from layershap.reporting.explained.parts import Parts
 from layershap.reporting.explained.pictures import write_pictures
+from layershap.reporting.explained.places import speaks_for
 from layershap.reporting.layer_numbers import layer_numbers
-from layershap.workspace import paths
+from layershap.workspace import paths, ranks
+from layershap.workspace.errors import InputError
 from layershap.workspace.files import remove, write_json
 from layershap.workspace.fingerprint import code_files, fingerprint
 from layershap.workspace.params import Explain, Params, load_params
@@ -102,8 +107,10 @@ def finish(work: "Work", dataset: Dataset) -> None:
     settings, references = work.settings, work.references
     compared = dataset.images.iloc[references.rows][["path", "label"]]
     unit = figures.unit(settings.output, work.description.classes)
-    found = summary(work.images, assemble(work.parts, work.images, compared, unit))
-    write_json(paths.EXPLAIN_METRICS, {**found, "references": references.count, "engine": settings.engine})
+    layers = assemble(work.parts, work.images, compared, unit)
+    found = {**summary(work.images, layers), "references": references.count, "engine": settings.engine}
+    inside = inside_summary(layers)
+    write_json(paths.EXPLAIN_METRICS, {**found, **({"inside": inside} if inside else {})})
     remove(work.parts.folder)
     print(
         f"{found['images']} images, {found['layers']} layers each; "
@@ -115,7 +122,8 @@ def finish(work: "Work", dataset: Dataset) -> None:
 class Work:
     """What every process needs to explain its share.
 
-    `model`, `references`: on `device`. `images`: as images.csv has them. `parts`: where the work on each is kept.
+    `model`, `references`: on `device`. `images`: as images.csv has them. `masks`: of those that have one. `parts`:
+    where the work on each is kept.
     """
 
     device: torch.device
@@ -124,6 +132,7 @@ class Work:
     references: References
     settings: Explain
     images: pd.DataFrame
+    masks: Masks
     parts: Parts
 
     @classmethod
@@ -136,10 +145,12 @@ class Work:
         chosen = choose_images(predictions, settings.images, settings.mistakes, settings.pictures)
         used = {"explain": settings.model_dump(), "threads": params.runtime.threads, "device": device.type}
         inputs = [paths.MODEL_WEIGHTS, paths.MODEL_CARD, paths.PREDICTIONS, paths.IMAGES_TABLE, paths.SPLIT_TABLE]
+        inputs.append(paths.MASKS_TABLE)
         folder = paths.EXPLAIN_WORK / fingerprint(used, [*inputs, *code_files(Path(params.model.code))], ROOMS)
-        images = images_table(chosen, predictions)
+        images, masks = images_table(chosen, predictions), Masks()
+        check_masks(masks, images["path"].tolist())
         parts = Parts(folder, len(images))
-        return cls(device, model.to(device), description, references, settings, images, parts)
+        return cls(device, model.to(device), description, references, settings, images, masks, parts)
 
     def explain_share(self, processes: Processes) -> None:
         """Explain those images of this process's share whose part is not there from an earlier start."""
@@ -161,13 +172,29 @@ class Work:
         decision = self.images.iloc[index].to_dict()
         image = load_batch([paths.RAW / decision["path"]], self.description.image_size)
         explained = explain_one(self.model, image.to(self.device), self.references, self.settings)
+        mask = self.masks.of(decision["path"])
 
         def draw(folder: Path) -> None:
             compared = self.references.words
-            write_pictures(folder, decision, image[0], explained, self.description, self.settings, compared)
+            write_pictures(folder, decision, image[0], explained, self.description, self.settings, compared, mask)
 
         rows = layer_numbers(decision["name"], explained)
+        if mask is not None:
+            sign = speaks_for(decision["predicted"], self.description.classes)
+            rows = [row | more for row, more in zip(rows, inside_numbers(explained, mask, sign), strict=True)]
         self.parts.write(index, rows, layer_arrays(explained), draw if decision["picture"] else None)
+
+
+def check_masks(masks: Masks, images: list[str]) -> None:
+    """Raise InputError where there are masks, and none for the `images` that are explained; else say how many."""
+    usable = sum(masks.usable(path) for path in images)
+    if masks.areas and not usable:
+        raise InputError(
+            f"data.masks: {len(masks.areas)} images have a mask, and none of the {len(images)} that are explained has "
+            f"one that marks some of it and not all, {images[0]} the first: add theirs, or raise explain.images"
+        )
+    if masks.areas and ranks.first():
+        print(f"{usable} of {len(images)} explained images have a mask")
 
 
 def explain_one(model: Chain, image: torch.Tensor, references: References, settings: Explain) -> Explained:

@@ -2,13 +2,15 @@
 
 import os
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from layershap.judging.agreement import Agreement, read_agreement, with_agreement
 from layershap.judging.evidence import Evidence, InvalidEvidenceError, read_evidence
 from layershap.judging.folds import deciding, read_folds, with_folds
-from layershap.judging.gate import EXIT_CODES, Verdict, as_junit, as_markdown, decide, invalid, make_baseline
+from layershap.judging.gate import EXIT_CODES, Verdict, as_json, as_junit, as_markdown, decide, invalid, make_baseline
+from layershap.judging.inside import read_inside, with_inside
 from layershap.workspace import paths
 from layershap.workspace.dvc_lock import differences, digest_of
 from layershap.workspace.errors import InputError
@@ -16,14 +18,15 @@ from layershap.workspace.files import read_json, write_json, write_text
 from layershap.workspace.params import Gate, load_params, read_yaml
 
 
-def run() -> int:
+def run(agreement: Agreement | None = None) -> int:
     """Write the verdict on the evaluated model; return 0, or 3 where what it is judged by is missing or broken.
 
+    `agreement`: with the champion's heatmaps, where the settings ask for it.
     As a stage it always succeeds: DVC throws an experiment away whose stage fails.
     """
-    verdict, found = judge()
+    verdict, found = judge(lambda: agreement)
     write_json(paths.HEADLINE, headline(verdict, found))
-    write_json(paths.GATE_VERDICT, asdict(verdict))
+    write_json(paths.GATE_VERDICT, as_json(verdict))
     write_text(paths.GATE_SUMMARY, as_markdown(verdict))
     write_text(paths.GATE_JUNIT, as_junit(verdict))
     show(verdict)
@@ -38,7 +41,7 @@ def check(junit: Path | None = None, markdown: Path | None = None) -> int:
     """
     load_params()
     strange = differences(read_yaml(paths.PARAMS), read_yaml(paths.DVC_YAML).get("stages", {}))
-    verdict = invalid(strange) if strange else judge()[0]
+    verdict = invalid(strange) if strange else judge(kept_agreement)[0]
     if junit:
         write_text(junit, as_junit(verdict))
     if markdown:
@@ -50,8 +53,16 @@ def check(junit: Path | None = None, markdown: Path | None = None) -> int:
     return EXIT_CODES[verdict.verdict]
 
 
-def judge() -> tuple[Verdict, Evidence | None]:
-    """Decide by what the stages wrote; return also that, or None where it could not be read."""
+def kept_agreement() -> Agreement | None:
+    """Return the comparison with the champion that the stage kept: judging again asks no server."""
+    return read_agreement(paths.GATE_VERDICT)
+
+
+def judge(agreement: Callable[[], Agreement | None]) -> tuple[Verdict, Evidence | None]:
+    """Decide by what the stages wrote; return also that, or None where it could not be read.
+
+    `agreement`: gives that with the champion's heatmaps; called where the settings ask for it.
+    """
     params = load_params()
     gate = params.gate
     try:
@@ -59,13 +70,18 @@ def judge() -> tuple[Verdict, Evidence | None]:
     except InvalidEvidenceError as error:
         return invalid(error.reasons), None
     verdict = decide(found, gate.min_accuracy, gate.max_drop, gate.policy)
-    if gate.folds_min_accuracy is None:
-        return verdict, found
     try:
-        folds = read_folds(paths.JUDGED_FOLDS, deciding(params), digest_of(paths.IMAGES_TABLE))
+        if gate.folds_min_accuracy is not None:
+            folds = read_folds(paths.JUDGED_FOLDS, deciding(params), digest_of(paths.IMAGES_TABLE))
+            verdict = with_folds(verdict, folds, gate.folds_min_accuracy, gate.policy)
+        if gate.min_inside is not None:
+            inside = read_inside(paths.EXPLAIN_METRICS, paths.LAYERS_TABLE)
+            verdict = with_inside(verdict, inside, gate.min_inside, gate.inside_layer, gate.policy)
+        if gate.min_agreement is not None:
+            verdict = with_agreement(verdict, agreement(), gate.min_agreement)
     except InvalidEvidenceError as error:
         return invalid(error.reasons), found
-    return with_folds(verdict, folds, gate.folds_min_accuracy, gate.policy), found
+    return verdict, found
 
 
 def headline(verdict: Verdict, found: Evidence | None) -> dict[str, Any]:

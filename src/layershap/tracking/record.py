@@ -74,7 +74,11 @@ def record_evaluation(run: Run) -> None:
 
 def record_explanations(run: Run) -> None:
     """Send the numbers of every layer, all pictures, and to the image grid one contact sheet of each class."""
-    run.log_metrics({"explain": read_json(paths.EXPLAIN_METRICS)})
+    numbers = read_json(paths.EXPLAIN_METRICS)
+    inside = numbers.pop("inside", None)
+    run.log_metrics({"explain": numbers})
+    if inside:
+        record_inside(run, inside)
     means = layer_means(pd.read_csv(paths.LAYERS_TABLE))
     # with one reference there is no error
     series = {
@@ -87,6 +91,15 @@ def record_explanations(run: Run) -> None:
     shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
     digest = hashlib.sha256("".join(file_digest(path) for path in shown.values()).encode()).hexdigest()[:12]
     run.log_images(shown, digest)
+
+
+def record_inside(run: Run, inside: Mapping[str, Any]) -> None:
+    """Send where the heatmaps look as curves over the layers, and the share of the masks beside them."""
+    run.log_metrics({"explain": {"masks": inside["images"], "mask_area": inside["mask_area"]}})
+    shown = [f"{name}{end}" for name in ("positive", "size", "peak") for end in ("", "_low", "_high")]
+    run.log_series(
+        {f"layer/inside_{name}": {str(row["number"]): row[name] for row in inside["layers"]} for name in shown}
+    )
 
 
 def log_pictures(run: Run) -> None:

@@ -14,8 +14,8 @@ from layershap.workspace import paths
 from layershap.workspace.errors import SettingsError
 
 # folders that stages, DVC and git write to; data/own is not among them
-WRITTEN = (".dvc", ".git", "data/raw", "data/features", "explanations", "metrics", "mlartifacts", "models", "plots",
-           "reports", "src", "study", "work")  # fmt: skip
+WRITTEN = (".dvc", ".git", "data/raw", "data/features", "data/masks", "explanations", "metrics", "mlartifacts",
+           "models", "plots", "reports", "src", "study", "work")  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -24,6 +24,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 KNOWN_BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "vgg19", "vgg16", "resnet18",
                    "mobilenet_v2")  # fmt: skip
 NETWORK = re.compile(r"\w+|timm/[\w@+-]+(\.[\w.@+-]+)?|\w+(\.\w+)*:\w+")
+OWN_MASKS = "data/own_masks"  # where the user's masks may be put; it has none as it comes
 VIEWS_OF = {"none": (1, 1), "flips": (1, 4), "standard": (2, 1000), "strong": (2, 1000)}  # fewest and most
 
 
@@ -36,28 +37,36 @@ class Data(_Section):
 
     source: Literal["elpv", "oxford_pets", "folder"]
     path: str
+    masks: str
     per_class: Count | None
     seed: Seed
     max_refused: Share
 
-    @field_validator("path")
+    @field_validator("masks", mode="before")
     @classmethod
-    def _folder_of_images(cls, path: str) -> str:
+    def _a_folder_anyway(cls, masks: Any) -> Any:
+        """DVC cannot depend on null."""
+        if masks is None:
+            raise ValueError(f"must name a folder; {OWN_MASKS}, which has no masks as it comes, stands for none")
+        return masks
+
+    @field_validator("path", "masks")
+    @classmethod
+    def _folder_of_images(cls, path: str, info: ValidationInfo) -> str:
         """DVC takes it as it stands for a dependency of fetch: no ~, and nothing that a stage writes."""
+        own, what = (OWN_MASKS, "masks") if info.field_name == "masks" else ("data/own", "images")
         if path.startswith("~"):
             raise ValueError(f"~ is not followed here, write {Path(path).expanduser()}")
         if not path.strip():
-            raise ValueError("must name a folder, such as data/own")
+            raise ValueError(f"must name a folder, such as {own}")
         here = Path.cwd()
         found = Path(os.path.normpath(here / path))
         if found == here or found in here.parents:
-            raise ValueError("must not be the project's folder or one above it; put the images into data/own")
+            raise ValueError(f"must not be the project's folder or one above it; put the {what} into {own}")
         place = found.relative_to(here).as_posix() if found.is_relative_to(here) else ""
         for taken in WRITTEN:
             if place and (Path(place).is_relative_to(taken) or Path(taken).is_relative_to(place)):
-                raise ValueError(
-                    f"must not be, hold or lie in {taken}, which stages write; put the images into data/own"
-                )
+                raise ValueError(f"must not be, hold or lie in {taken}, which stages write; put the {what} into {own}")
         return path
 
 
@@ -223,6 +232,9 @@ class Gate(_Section):
     max_drop: Annotated[float, Field(ge=0, le=1)]
     policy: Literal["strict", "point", "lenient"]
     folds_min_accuracy: Annotated[float, Field(ge=0, le=1)] | None
+    min_inside: Annotated[float, Field(ge=0, le=1)] | None
+    inside_layer: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)] | None
+    min_agreement: Annotated[float, Field(ge=-1, le=1)] | None
 
 
 class Quality(_Section):
@@ -332,6 +344,12 @@ def check_params(content: dict[str, Any], name: str = "params") -> Params:
 
 def _at_odds(params: Params) -> Iterator[str]:
     """Yield a line for each setting that another section's does not allow."""
+    images, masks = (Path(os.path.normpath(Path.cwd() / path)) for path in (params.data.path, params.data.masks))
+    if images.is_relative_to(masks) or masks.is_relative_to(images):
+        yield (
+            f"data.masks: {params.data.masks} must not be, hold or lie in data.path ({params.data.path}), whose "
+            f"folders are classes: move the masks beside it"
+        )
     if params.train.head_epochs and not params.model.unfreeze:
         yield (
             f"train.head_epochs: {params.train.head_epochs} epochs of the head alone need layers that join later: "

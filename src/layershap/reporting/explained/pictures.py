@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from layershap.data.masks import shares
 from layershap.explain.explanations import panels
 from layershap.model.classifier import Description
 from layershap.plots import canvas, sheets, words
@@ -23,21 +25,27 @@ def write_pictures(
     description: Description,
     settings: Explain,
     compared: str,
+    mask: np.ndarray | None = None,
 ) -> None:
     """Write the pictures of an image [3, H, W] in 0..1 below `folder`, as they stand in explanations/.
 
     `decision`: its row of images.csv. `explained`: on the processor. `compared`: what the references are.
+    `mask` [H, W]: of the whole image as it came, whose outline is drawn.
     """
     name = decision["name"]
     shown = figures.picture(image)
     units = figures.unit(settings.output, description.classes)
+    inside = None if mask is None else shares(mask, *shown.shape[:2])
     for (number, layer), found in explained.items():
         (panel,) = panels([found], [f"{number} {layer}"])
-        picture = sheets.layer_picture(shown, panel, f"{name}, layer {panel.title}", units, pale=settings.pale)
+        heading = f"{name}, layer {panel.title}"
+        picture = sheets.layer_picture(shown, panel, heading, units, pale=settings.pale, inside=inside)
         canvas.save(picture, folder / name / paths.layer_picture_name(number, layer))
     heading = title(decision, description)
     for target, grouped in ((paths.CONTACT_SHEETS, False), (paths.PLATES, True)):
-        sheet = explained_sheet(shown, explained, heading, compared, units, grouped=grouped, pale=settings.pale)
+        sheet = explained_sheet(
+            shown, explained, heading, compared, units, grouped=grouped, pale=settings.pale, inside=inside
+        )
         canvas.save(sheet, folder / target.name / f"{name}.png")
 
 
