@@ -95,7 +95,7 @@ def record_explanations(run: Run) -> None:
 
 def record_inside(run: Run, inside: Mapping[str, Any]) -> None:
     """Send where the heatmaps look as curves over the layers, and the share of the masks beside them."""
-    run.log_metrics({"explain": {"masks": inside["images"], "mask_area": inside["mask_area"]}})
+    run.log_metrics({"explain": {"inside": {name: inside[name] for name in ("images", "mask_area")}}})
     shown = [f"{name}{end}" for name in ("positive", "size", "peak") for end in ("", "_low", "_high")]
     run.log_series(
         {f"layer/inside_{name}": {str(row["number"]): row[name] for row in inside["layers"]} for name in shown}
