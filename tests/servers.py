@@ -8,12 +8,17 @@ import urllib.request
 from contextlib import contextmanager
 
 
-@contextmanager
-def serving(project, *command, path="/health", seconds=240, **environment):
-    """Run a server of the project's environment on a free port of the loopback; yield its address."""
+def free_port() -> int:
+    """Return a port of the loopback on which nobody listens now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def serving(project, *command, path="/health", seconds=240, port=None, **environment):
+    """Run a server of the project's environment on `port`, or a free one, of the loopback; yield its address."""
+    port = port or free_port()
     with (project.root / "server.log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
@@ -37,8 +42,9 @@ def serving(project, *command, path="/health", seconds=240, **environment):
             raise AssertionError((project.root / "server.log").read_text())
         yield address
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
+        if process.poll() is None:
+            os.killpg(process.pid, 15)
+            process.wait(30)
 
 
 def tracking_server(project, name="server"):

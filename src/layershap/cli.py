@@ -227,6 +227,14 @@ def baseline() -> None:
 
 
 @cli.command()
+def promote() -> None:
+    """Make the model that is here the registered champion, if the gate passes it."""
+    from layershap.stages.promote import run
+
+    run()
+
+
+@cli.command()
 def check() -> None:
     """Check params.yaml alone."""
     _checked()

@@ -86,6 +86,6 @@ def test_the_run_of_a_model_is_found_and_none_is_made(project):
 def test_a_store_out_of_reach_is_one_sentence(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(TrackingError, match="cannot be read"):
+    with pytest.raises(TrackingError, match="cannot be reached"):
         compared.find_run("x")
     assert compared.known_names() == []

@@ -53,3 +53,14 @@ def test_the_machine_is_described():
     assert tags["machine.threads"] == "2"
     assert tags["machine.processor"]
     assert tags["version.torch"]
+
+
+def test_the_user_is_gits_or_the_account(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("LOGNAME", "ann")
+    assert lineage.user() == "ann"
+    git("init", "-q")
+    git("config", "user.name", "Ann Other")
+    assert lineage.user() == "Ann Other"

@@ -64,8 +64,9 @@ def compared(first: Side, second: Side) -> dict[str, Any]:
 def champion() -> str:
     """Return how the champion of the workspace's data is asked for."""
     from layershap.tracking.compared import champion_of
+    from layershap.tracking.model import registered_name
 
-    return champion_of(f"layershap-{load_params().data.source}")
+    return champion_of(registered_name(load_params()))
 
 
 def resolve(asked: str, folder: Path, with_model: bool = False) -> Side:

@@ -39,9 +39,7 @@ def check(junit: Path | None = None, markdown: Path | None = None) -> int:
     Numbers that do not belong to these settings, this code or this data are INVALID: dvc.lock must know all that is
     here. `junit`, `markdown`: files to write the verdict to. A CI job's own summary gets it too.
     """
-    load_params()
-    strange = differences(read_yaml(paths.PARAMS), read_yaml(paths.DVC_YAML).get("stages", {}))
-    verdict = invalid(strange) if strange else judge(kept_agreement)[0]
+    verdict = verdict_here()
     if junit:
         write_text(junit, as_junit(verdict))
     if markdown:
@@ -51,6 +49,13 @@ def check(junit: Path | None = None, markdown: Path | None = None) -> int:
             file.write(as_markdown(verdict))
     show(verdict)
     return EXIT_CODES[verdict.verdict]
+
+
+def verdict_here() -> Verdict:
+    """Judge again, INVALID where dvc.lock does not know all that is here."""
+    load_params()
+    strange = differences(read_yaml(paths.PARAMS), read_yaml(paths.DVC_YAML).get("stages", {}))
+    return invalid(strange) if strange else judge(kept_agreement)[0]
 
 
 def kept_agreement() -> Agreement | None:

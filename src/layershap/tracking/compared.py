@@ -2,8 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from layershap.data.tables import read_table, write_table
-from layershap.tracking import store
 from layershap.tracking.model import CHAMPION
 from layershap.tracking.names import safe_name
-from layershap.tracking.outage import FAILURES, first_line, refused
+from layershap.tracking.outage import reached, refused
 from layershap.tracking.record import ARRAYS_BYTES, HEADLINE
 from layershap.tracking.run import CHANGED_TAG, Run
 from layershap.tracking.runs import MODEL_TAG, run_of_id, run_with_model
@@ -43,7 +41,7 @@ def find_model(asked: str) -> tuple[Entity, dict[str, str]]:
     name, sign, which = asked.removeprefix(MODELS).partition("@")
     if not sign:
         name, _, which = name.rpartition("/")
-    with _reached() as client:
+    with reached() as client:
         try:
             ask = client.get_model_version_by_alias if sign else client.get_model_version
             version = ask(name, which)
@@ -61,7 +59,7 @@ def find_run(asked: str) -> Entity | None:
 
     Raises InputError where several have the name or it was deleted, TrackingError where the server is out of reach.
     """
-    with _reached() as client:
+    with reached() as client:
         if RUN_ID.fullmatch(asked):
             try:
                 run = client.get_run(asked)
@@ -86,7 +84,7 @@ def find_run(asked: str) -> Entity | None:
 def known_names() -> list[str]:
     """Return the names of runs and models:/ of the store; none where it is out of reach."""
     try:
-        with _reached() as client:
+        with reached() as client:
             runs = client.search_runs(_experiments(client), max_results=200)
             return sorted({run.info.run_name for run in runs} | set(_models(client)))
     except TrackingError:
@@ -108,7 +106,7 @@ def read_run(kind: str, asked: str, run: Entity, folder: Path, facts: Mapping[st
     changes = {tag.removeprefix(CHANGED_TAG): value for tag, value in tags.items() if tag.startswith(CHANGED_TAG)}
     settings = {name: "null" if value == "None" else value for name, value in {**data.params, **changes}.items()}
     lacking = []
-    with _reached() as client:
+    with reached() as client:
         there = {file.path for part in _FOLDERS for file in client.list_artifacts(run.info.run_id, part)}
 
         def bring(artifact: str, target: Path) -> bool:
@@ -200,14 +198,3 @@ def _models(client: MlflowClient) -> list[str]:
 
 def _date(run: Entity) -> str:
     return datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
-
-
-@contextmanager
-def _reached() -> Iterator[MlflowClient]:
-    """Yield a client; what goes wrong on the way to the server is a TrackingError in one sentence."""
-    try:
-        yield store.connect()
-    except (InputError, TrackingError):
-        raise
-    except FAILURES as error:
-        raise TrackingError(f"MLflow at {store.address()} cannot be read: {first_line(error)}") from None

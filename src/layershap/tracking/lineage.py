@@ -1,5 +1,6 @@
 """Where a run comes from: the state of git and of DVC, and what of the machine changes the last bits."""
 
+import getpass
 import hashlib
 import json
 import os
@@ -25,6 +26,16 @@ def git_tags() -> dict[str, str]:
         "git.branch": _git("rev-parse", "--abbrev-ref", "HEAD"),
         "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
     }
+
+
+def user() -> str:
+    """Return who works here: git's user.name, else the name of the account."""
+    if name := _git("config", "user.name"):
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have
+        return "unknown"
 
 
 def git_diff() -> str:

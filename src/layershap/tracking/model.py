@@ -19,6 +19,7 @@ from layershap.tracking import store
 from layershap.workspace import paths
 from layershap.workspace.files import read_json
 from layershap.workspace.fingerprint import code_digest
+from layershap.workspace.params import Params
 
 CHAMPION = "champion"
 VERDICT_TAG = "layershap.gate"
@@ -46,6 +47,11 @@ SIGNATURE = ModelSignature(
         ]
     ),
 )
+
+
+def registered_name(params: Params) -> str:
+    """Return the name under which models of this data are registered."""
+    return f"layershap-{params.data.source}"
 
 
 def log_model(client: MlflowClient, run_id: str, folder: Path, registered: str, example: Path) -> None:
@@ -83,11 +89,11 @@ def _own_code(folder: Path) -> Path | None:
     return next((path for path in found if colon and path.exists()), None)
 
 
-def judge(client: MlflowClient, run_id: str, verdict: str) -> None:
-    """Tag the run's registered model with the gate's verdict; a PASS makes it the champion."""
+def judge(client: MlflowClient, run_id: str, verdict: str, promote: bool = True) -> None:
+    """Tag the run's registered model with the gate's verdict; with `promote`, a PASS makes it the champion."""
     if newest := newest_version(client, run_id):
         client.set_model_version_tag(newest.name, newest.version, VERDICT_TAG, verdict)
-        if verdict == "PASS":
+        if verdict == "PASS" and promote:
             client.set_registered_model_alias(newest.name, CHAMPION, newest.version)
 
 

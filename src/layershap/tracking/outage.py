@@ -1,14 +1,17 @@
 """What went wrong with a tracking server: it is away, or it refuses what it was asked."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 from requests import RequestException
 
 from layershap.tracking import store
 from layershap.tracking.privacy import hide_secrets
-from layershap.workspace.errors import TrackingError
+from layershap.workspace.errors import InputError, TrackingError
 
 FAILURES = (MlflowException, RequestException, OSError, TrackingError)
 # the server's answer, not a fault of the way to it
@@ -38,3 +41,14 @@ def tell(error: Exception) -> None:
 def say(text: Any) -> None:
     """Print a line for the user beside what the stage prints."""
     print(f"layershap: {hide_secrets(str(text))}", file=sys.stderr)
+
+
+@contextmanager
+def reached() -> Iterator[MlflowClient]:
+    """Yield a client; what goes wrong on the way to the server is a TrackingError in one sentence."""
+    try:
+        yield store.connect()
+    except (InputError, TrackingError):
+        raise
+    except FAILURES as error:
+        raise TrackingError(f"MLflow at {store.address()} cannot be reached: {first_line(error)}") from None

@@ -12,6 +12,7 @@ from layershap.data.tables import Dataset
 from layershap.reporting.explained.images import read_images
 from layershap.reporting.layer_numbers import layer_means, means_shown
 from layershap.tracking import lineage
+from layershap.tracking.model import registered_name
 from layershap.tracking.names import changed_names
 from layershap.tracking.run import Run
 from layershap.tracking.runs import join_run, open_kept
@@ -39,16 +40,17 @@ def record_pipeline(params: Params) -> Run:
         table = pd.DataFrame({"in MLflow": list(renamed), "class": list(renamed.values())})
         run.log_text(table.to_csv(index=False), "names.csv")
     first = dataset.paths[dataset.rows("train")[0]]
-    run.log_model(paths.MODELS, f"layershap-{params.data.source}", first)
+    run.log_model(paths.MODELS, registered_name(params), first)
     run.log_artifacts(paths.GATE_VERDICT, "gate")
-    run.judge_model(read_json(paths.GATE_VERDICT)["verdict"])
+    run.judge_model(read_json(paths.GATE_VERDICT)["verdict"], params.tracking.promote == "by_gate")
     return run
 
 
 def record_origin(run: Run, params: Params, dataset: Dataset) -> None:
     """Say where the model comes from: code, data, machine, and the images of each split."""
     facts = {"layershap.backbone": params.model.backbone, "layershap.data": params.data.source}
-    run.set_tags({**facts, **lineage.dvc_tags(), **lineage.machine_tags(params.runtime.threads)})
+    run.set_tags({**facts, **lineage.dvc_tags()})
+    run.set_first_tags(lineage.machine_tags(params.runtime.threads))
     run.log_artifacts(paths.SPLIT_TABLE, "data")
     for part, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
         table = dataset.images.iloc[dataset.rows(part)][["path", "label"]]

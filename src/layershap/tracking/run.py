@@ -189,6 +189,13 @@ class Run:
         for key, value in tags.items():
             self.server.set_tag(self.run_id, key, value)
 
+    @_spooled
+    def set_first_tags(self, tags: Mapping[str, str]) -> None:
+        """Set those tags that the run lacks: where it was trained stays true when it is recorded elsewhere."""
+        known = self.server.get_run(self.run_id).data.tags
+        for key in tags.keys() - known.keys():
+            self.server.set_tag(self.run_id, key, tags[key])
+
     def describe(self, text: str) -> None:
         """Show Markdown as the run's description."""
         self.set_tags({"mlflow.note.content": text})
@@ -254,10 +261,10 @@ class Run:
         model.log_model(self.server, self.run_id, folder, registered, example)
 
     @_spooled
-    def judge_model(self, verdict: str) -> None:
-        """Write the gate's verdict on the run and its registered model; a PASS makes that the champion."""
+    def judge_model(self, verdict: str, promote: bool = True) -> None:
+        """Write the gate's verdict on the run and its registered model: with `promote`, champion after a PASS."""
         self.server.set_tag(self.run_id, model.VERDICT_TAG, verdict)
-        model.judge(self.server, self.run_id, verdict)
+        model.judge(self.server, self.run_id, verdict, promote)
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run, unless somebody else opened it."""

@@ -118,6 +118,16 @@ def join_run(model: str, name: str = "detached") -> Run:
         return run
 
 
+def is_waiting(model: str) -> bool:
+    """Return whether something of the model with this digest waits for `layershap sync`."""
+    return _spool_of(model) is not None
+
+
+def id_with_model(client: MlflowClient, model: str) -> str:
+    """Return the id of the newest run of the model with this digest; empty where it has none."""
+    return _with_tag(client, store.experiment_id(client), MODEL_TAG, model)
+
+
 def run_of_id(run_id: str) -> Run | None:
     """Return a run that is there already, to write more to it; None where it was deleted."""
     return _existing(run_id, owned=False)
@@ -131,8 +141,7 @@ def run_with_model(model: str) -> Run | None:
     if waiting := _spool_of(model):
         return Run(waiting)
     try:
-        client = store.connect()
-        found = _with_tag(client, store.experiment_id(client), MODEL_TAG, model)
+        found = id_with_model(store.connect(), model)
         return Run(_new_spool("join"), found) if found else None
     except FAILURES as error:
         tell(error)
@@ -152,9 +161,9 @@ def run_of_entry(client: MlflowClient, name: str, arguments: Mapping[str, Any]) 
 
 def run_of_model(client: MlflowClient, model: str, name: str = "detached") -> str:
     """Return the newest run with this model, or a new one, finished and tagged detached: it saw no training."""
-    experiment = store.experiment_id(client)
-    if found := _with_tag(client, experiment, MODEL_TAG, model):
+    if found := id_with_model(client, model):
         return found
+    experiment = store.experiment_id(client)
     tags = {**origin_tags(), MODEL_TAG: model, "layershap.detached": "true"}
     run = client.create_run(experiment, tags=tags, run_name=name)
     client.set_terminated(run.info.run_id)
@@ -162,8 +171,8 @@ def run_of_model(client: MlflowClient, model: str, name: str = "detached") -> st
 
 
 def origin_tags() -> dict[str, str]:
-    """Return the tags of every new run: by what it was made, and from which commit."""
-    return {"mlflow.source.name": "layershap", **lineage.git_tags()}
+    """Return the tags of every new run: by what and by whom it was made, and from which commit."""
+    return {"mlflow.source.name": "layershap", "mlflow.user": lineage.user(), **lineage.git_tags()}
 
 
 def _create(client: MlflowClient, name: str, tags: dict[str, str], started: int, key: str, parent: str = "") -> str:

@@ -254,9 +254,10 @@ class OtherFaces(_Section):
 
 
 class Tracking(_Section):
-    """What a run of MLflow keeps."""
+    """What a run of MLflow keeps, and what becomes the champion."""
 
     patch: bool
+    promote: Literal["by_gate", "by_hand"]
 
 
 class Trainer(_Section):
