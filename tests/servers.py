@@ -9,14 +9,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def serving(project, *command, path="/health", seconds=240, **environment):
-    """Run a server of the project's environment on a free port of the loopback; yield its address."""
+def serving(project, *command, path="/health", seconds=240, host=("--host", "127.0.0.1"), **environment):
+    """Run a server of the project's environment on a free port of the loopback; yield its address.
+
+    What it prints is in server.log of the project. `host`: the option that it takes for the host.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with (project.root / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            [*command, *host, "--port", str(port)],
             cwd=project.root,
             # MLflow's own jobs are ten more processes
             env={**project.environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment},

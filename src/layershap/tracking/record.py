@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from layershap.data.tables import Dataset
 from layershap.reporting.explained.images import read_images
 from layershap.reporting.layer_numbers import layer_means, means_shown
+from layershap.reporting.small_sheet import of_each_class
 from layershap.tracking import lineage
 from layershap.tracking.names import changed_names
 from layershap.tracking.run import Run
@@ -73,7 +74,7 @@ def record_evaluation(run: Run) -> None:
 
 
 def record_explanations(run: Run) -> None:
-    """Send the numbers of every layer, all pictures, and to the image grid one contact sheet of each class."""
+    """Send the numbers of every layer, all pictures, and to the image grid a contact sheet of each class."""
     run.log_metrics({"explain": read_json(paths.EXPLAIN_METRICS)})
     means = layer_means(pd.read_csv(paths.LAYERS_TABLE))
     # with one reference there is no error
@@ -83,10 +84,14 @@ def record_explanations(run: Run) -> None:
     }
     run.log_series({name: points for name, points in series.items() if points})
     log_pictures(run)
-    shown = dict(first_sheets())
+    shown, small = {}, {}
+    for row in of_each_class(read_images()).itertuples():
+        shown[f"contact sheet {row.label}"] = paths.CONTACT_SHEETS / f"{row.name}.png"
+        small[f"contact sheet {row.label}"] = paths.SMALL_SHEETS / f"{row.name}.png"
     shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
-    digest = hashlib.sha256("".join(file_digest(path) for path in shown.values()).encode()).hexdigest()[:12]
-    run.log_images(shown, digest)
+    pictures = [*shown.values(), *small.values()]
+    digest = hashlib.sha256("".join(file_digest(path) for path in pictures).encode()).hexdigest()[:12]
+    run.log_images(shown, digest, small)
 
 
 def log_pictures(run: Run) -> None:
@@ -97,13 +102,6 @@ def log_pictures(run: Run) -> None:
     for place in sorted(paths.EXPLANATIONS.iterdir()):
         if place != paths.EXPLAINED_ARRAYS:
             run.log_artifacts(place, f"explanations/{place.name}" if place.is_dir() else "explanations")
-
-
-def first_sheets() -> Iterator[tuple[str, Path]]:
-    """Yield a title and the contact sheet of the first explained image of each class that has pictures."""
-    images = read_images()
-    for row in images[images["picture"] == 1].drop_duplicates("label").itertuples():
-        yield f"contact sheet {row.label}", paths.CONTACT_SHEETS / f"{row.name}.png"
 
 
 def record_study(folder: Path, group: str, columns: list[str]) -> Run:
