@@ -214,7 +214,8 @@ def test_the_experiment_opens_on_runs_with_accuracy_interval_verdict_and_champio
     assert heads[wanted[-1]] < 1250
     client = tracked.client()
     champion = client.get_model_version_by_alias("layershap-folder", "champion")
-    row = screen.locator(f".ag-row:has(a[href*='{champion.run_id}'])")
+    named = screen.locator(f".ag-row:has(a[href*='{champion.run_id}'])").first  # its other columns are another element
+    row = screen.locator(f".ag-row[row-index='{named.get_attribute('row-index')}']")
     assert row.locator("[col-id='tags.`layershap.gate`']").inner_text() == "PASS"
     assert row.locator("[col-id='tags.`layershap.champion`']").inner_text() == f"layershap-folder v{champion.version}"
     assert screen.get_by_text(f"layershap-folder v{champion.version}", exact=True).count() == 1

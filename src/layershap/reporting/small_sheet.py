@@ -21,19 +21,15 @@ LETTERS = 6.5  # points
 GAP = 0.04  # inches between two maps
 
 
-def of_each_class(images: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of images.csv that the grid shows: of each class, the first image that has pictures."""
-    return images[images["picture"] == 1].drop_duplicates("label")
-
-
 def small_sheets(size: int, pale: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield name and PNG of the sheet of each image that the grid shows, from what stage explain wrote.
+    """Yield name and PNG of the sheet of each class's first image that has pictures, from what stage explain wrote.
 
     `size`: pixels a side that the network sees. `pale`: draw pale what is within twice its standard error.
     """
     stored = StoredMaps()
     numbers = sorted({int(number) for number in pd.read_csv(paths.LAYERS_TABLE)["layer"]})
-    for row in of_each_class(read_images()).to_dict("records"):
+    images = read_images()
+    for row in images[images["picture"] == 1].drop_duplicates("label").to_dict("records"):
         shown = np.asarray(resize(read_image(paths.RAW / row["path"]), size)) / 255
         panels = [
             Panel(str(number), stored.maps(number, [row["name"]])[0], _error(stored, number, row["name"]))

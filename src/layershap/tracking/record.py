@@ -11,7 +11,6 @@ import pandas as pd
 from layershap.data.tables import Dataset
 from layershap.reporting.explained.images import read_images
 from layershap.reporting.layer_numbers import layer_means, means_shown
-from layershap.reporting.small_sheet import of_each_class
 from layershap.tracking import lineage
 from layershap.tracking.names import changed_names
 from layershap.tracking.run import Run
@@ -85,9 +84,10 @@ def record_explanations(run: Run) -> None:
     run.log_series({name: points for name, points in series.items() if points})
     log_pictures(run)
     shown, small = {}, {}
-    for row in of_each_class(read_images()).itertuples():
-        shown[f"contact sheet {row.label}"] = paths.CONTACT_SHEETS / f"{row.name}.png"
-        small[f"contact sheet {row.label}"] = paths.SMALL_SHEETS / f"{row.name}.png"
+    labels = {row.name: row.label for row in read_images().itertuples()}
+    for sheet in sorted(paths.SMALL_SHEETS.iterdir()):  # of each class one
+        title = f"contact sheet {labels[sheet.stem]}"
+        shown[title], small[title] = paths.CONTACT_SHEETS / sheet.name, sheet
     shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
     pictures = [*shown.values(), *small.values()]
     digest = hashlib.sha256("".join(file_digest(path) for path in pictures).encode()).hexdigest()[:12]
