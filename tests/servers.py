@@ -16,12 +16,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(project, *command, path="/health", seconds=240, port=None, **environment):
-    """Run a server of the project's environment on `port`, or a free one, of the loopback; yield its address."""
+def serving(project, *command, path="/health", seconds=240, port=None, host=("--host", "127.0.0.1"), **environment):
+    """Run a server of the project's environment on `port`, or a free one, of the loopback; yield its address.
+
+    What it prints is in server.log of the project. `host`: the option that it takes for the host.
+    """
     port = port or free_port()
     with (project.root / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            [*command, *host, "--port", str(port)],
             cwd=project.root,
             # MLflow's own jobs are ten more processes
             env={**project.environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment},

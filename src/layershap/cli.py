@@ -291,7 +291,7 @@ def sync() -> None:
 @click.option("--port", default=5000, show_default=True, help="Port on 127.0.0.1.")
 def ui(port: int) -> None:
     """Open the MLflow UI on the project's store."""
-    from layershap.tracking.store import serve_ui
+    from layershap.tracking.ui import serve_ui
 
     serve_ui(port)
 

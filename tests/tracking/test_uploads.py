@@ -5,7 +5,8 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from layershap.tracking import record, store
-from layershap.tracking.run import EXPLANATIONS_TAG, JOIN
+from layershap.tracking.pictures import EXPLANATIONS_TAG, SMALL
+from layershap.tracking.run import JOIN
 from layershap.tracking.runs import open_run
 from layershap.tracking.spool import Spool
 from layershap.tracking.sync import sync
@@ -42,7 +43,36 @@ def test_pictures_sent_again_after_a_kill_are_there_once(project):
     run.log_images(shown, "first")
     assert pictures(run) == once
     run.log_images(shown, "second")
-    assert len(pictures(run)) == 8
+    assert pictures(run) == once
+    assert run.reachable
+
+
+def colours(run, kind):
+    """Return size and colour of each picture of the grid, by its key."""
+    found = {}
+    for path in pictures(run):
+        if path.endswith(kind):
+            with Image.open(run.server.download_artifacts(run.run_id, path)) as picture:
+                found[path.removeprefix("images/").partition("+")[0]] = (
+                    picture.size,
+                    picture.convert("RGB").getpixel((5, 5)),
+                )
+    return found
+
+
+def test_the_grid_shows_the_small_picture_and_a_click_the_whole_one(project):
+    run = open_run("run", project / "memory")
+    Image.new("RGB", (900, 300), "red").save(project / "whole.png")
+    Image.new("RGB", (360, 360), "blue").save(project / "small.png")
+    shown = {"with": project / "whole.png", "without": project / "whole.png"}
+    run.log_images(shown, "first", {"with": project / "small.png"})
+    red, blue = (255, 0, 0), (0, 0, 255)
+    assert colours(run, ".png") == {"with": ((900, 300), red), "without": ((900, 300), red)}
+    assert colours(run, ".webp") == {"with": ((360, 360), blue), "without": ((SMALL, 120), red)}
+    # explained again
+    Image.new("RGB", (800, 800), "lime").save(project / "small.png")
+    run.log_images(shown, "second", {"with": project / "small.png"})
+    assert colours(run, ".webp") == {"with": ((SMALL, SMALL), (0, 255, 0)), "without": ((SMALL, 120), red)}
     assert run.reachable
 
 

@@ -23,6 +23,7 @@ from layershap.workspace.params import Params
 
 CHAMPION = "champion"
 VERDICT_TAG = "layershap.gate"
+CHAMPION_TAG = "layershap.champion"
 CODE_TAG = "layershap.code"
 PACKAGE = Path(__file__).parents[1]
 ROOMS = ("workspace", "chain", "explain", "data", "model", "serving")  # what answers for a served model
@@ -90,11 +91,30 @@ def _own_code(folder: Path) -> Path | None:
 
 
 def judge(client: MlflowClient, run_id: str, verdict: str, promote: bool = True) -> None:
-    """Tag the run's registered model with the gate's verdict; with `promote`, a PASS makes it the champion."""
+    """Tag the run's registered model with the gate's verdict; with `promote`, a PASS makes it the champion.
+
+    The run of the champion says so in a tag, for the UI's table of runs shows tags, and no alias.
+    """
     if newest := newest_version(client, run_id):
         client.set_model_version_tag(newest.name, newest.version, VERDICT_TAG, verdict)
         if verdict == "PASS" and promote:
             client.set_registered_model_alias(newest.name, CHAMPION, newest.version)
+        say_champion(client, newest.name, client.get_run(run_id).info.experiment_id)
+
+
+def say_champion(client: MlflowClient, registered: str, experiment: str) -> None:
+    """Bring the tags of the experiment's runs to where the alias champion stands."""
+    version = str(client.get_registered_model(registered).aliases.get(CHAMPION, ""))
+    champion = client.get_model_version(registered, version).run_id if version else ""
+    said = f"{registered} v{version}"
+    for run in client.search_runs([experiment], f"tags.`{CHAMPION_TAG}` LIKE '% v%'"):
+        # not by the search, where _ stands for any letter
+        model = run.data.tags[CHAMPION_TAG].rpartition(" v")[0]
+        if model == registered and run.info.run_id != champion:
+            client.delete_tag(run.info.run_id, CHAMPION_TAG)
+    # none where the champion's run was deleted, or is another experiment's
+    for run in client.search_runs([experiment], f"attributes.run_id = '{champion}'") if champion else []:
+        client.set_tag(run.info.run_id, CHAMPION_TAG, said)
 
 
 def newest_version(client: MlflowClient, run_id: str) -> Any:

@@ -1,7 +1,7 @@
 """Making a registered model the champion, on someone's word."""
 
 from layershap.tracking import lineage, store
-from layershap.tracking.model import CHAMPION, VERDICT_TAG, newest_version
+from layershap.tracking.model import CHAMPION, VERDICT_TAG, newest_version, say_champion
 from layershap.tracking.outage import reached
 from layershap.tracking.runs import id_with_model, is_waiting
 from layershap.workspace.errors import InputError
@@ -36,5 +36,6 @@ def promote(model: str) -> str:
             return f"{version.name} version {version.version} is champion already"
         client.set_registered_model_alias(version.name, CHAMPION, version.version)
         client.set_model_version_tag(version.name, version.version, PROMOTED_TAG, lineage.user())
+        say_champion(client, version.name, client.get_run(run_id).info.experiment_id)
     was = f"it was version {before}" if before else "there was none"
     return f"{version.name} version {version.version} is champion now ({was})"

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def record_evaluation(run: Run) -> None:
 
 
 def record_explanations(run: Run) -> None:
-    """Send the numbers of every layer, all pictures, and to the image grid one contact sheet of each class."""
+    """Send the numbers of every layer, all pictures, and to the image grid a contact sheet of each class."""
     numbers = read_json(paths.EXPLAIN_METRICS)
     inside = numbers.pop("inside", None)
     run.log_metrics({"explain": numbers})
@@ -89,10 +89,15 @@ def record_explanations(run: Run) -> None:
     }
     run.log_series({name: points for name, points in series.items() if points})
     log_pictures(run)
-    shown = dict(first_sheets())
+    shown, small = {}, {}
+    labels = {row.name: row.label for row in read_images().itertuples()}
+    for sheet in sorted(paths.SMALL_SHEETS.glob("*.png")):  # of each class one
+        title = f"contact sheet {labels[sheet.stem]}"
+        shown[title], small[title] = paths.CONTACT_SHEETS / sheet.name, sheet
     shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
-    digest = hashlib.sha256("".join(file_digest(path) for path in shown.values()).encode()).hexdigest()[:12]
-    run.log_images(shown, digest)
+    pictures = [*shown.values(), *small.values()]
+    digest = hashlib.sha256("".join(file_digest(path) for path in pictures).encode()).hexdigest()[:12]
+    run.log_images(shown, digest, small)
 
 
 def record_inside(run: Run, inside: Mapping[str, Any]) -> None:
@@ -112,13 +117,6 @@ def log_pictures(run: Run) -> None:
     for place in sorted(paths.EXPLANATIONS.iterdir()):
         if place != paths.EXPLAINED_ARRAYS:
             run.log_artifacts(place, f"explanations/{place.name}" if place.is_dir() else "explanations")
-
-
-def first_sheets() -> Iterator[tuple[str, Path]]:
-    """Yield a title and the contact sheet of the first explained image of each class that has pictures."""
-    images = read_images()
-    for row in images[images["picture"] == 1].drop_duplicates("label").itertuples():
-        yield f"contact sheet {row.label}", paths.CONTACT_SHEETS / f"{row.name}.png"
 
 
 def record_study(folder: Path, group: str, columns: list[str]) -> Run:

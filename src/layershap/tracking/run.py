@@ -17,16 +17,14 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
-from PIL import Image
 
-from layershap.tracking import model, store
-from layershap.tracking.names import flatten, picture_key, safe_name
+from layershap.tracking import model, pictures, store
+from layershap.tracking.names import flatten, safe_name
 from layershap.tracking.outage import FAILURES, first_line, refused, say, tell
 from layershap.tracking.spool import Spool
 from layershap.workspace import paths
 from layershap.workspace.errors import TrackingError
 
-EXPLANATIONS_TAG = "layershap.explanations"
 CHANGED_TAG = "layershap.changed."  # settings that were others when the model was trained
 JOIN = "join"
 
@@ -201,25 +199,12 @@ class Run:
         self.set_tags({"mlflow.note.content": text})
 
     @_spooled
-    def log_images(self, images: Mapping[str, Path], digest: str) -> None:
-        """Show pictures in the UI's image grid under stable keys; the same pictures again (`digest`) add nothing.
+    def log_images(self, images: Mapping[str, Path], digest: str, small: Mapping[str, Path] | None = None) -> None:
+        """Show pictures in the UI's image grid, by title, in place of those of before (`digest`: others are there).
 
-        The step counts how often this run got new ones: the UI keeps every state.
+        `small`: what the grid shows of some of them; a click there shows the whole.
         """
-        known = self.server.get_run(self.run_id).data.tags.get(EXPLANATIONS_TAG, "")
-        seen = known.split()
-        if digest in seen:
-            return
-        # MLflow names the files at random: after a kill here, what came through must not come twice
-        there = [Path(file.path).name for file in self.server.list_artifacts(self.run_id, "images")]
-        for name, path in images.items():
-            key = picture_key(name)
-            start = f"{key}+step+{len(seen)}+"
-            # the small version comes last
-            if not any(file.startswith(start) and file.endswith(".webp") for file in there):
-                with Image.open(path) as picture:
-                    self.server.log_image(self.run_id, picture.convert("RGB"), key=key, step=len(seen))
-        self.server.set_tag(self.run_id, EXPLANATIONS_TAG, f"{known} {digest}".strip())
+        pictures.show(self.server, self.run_id, images, digest, small or {})
 
     def log_dataset(self, table: pd.DataFrame, context: str, name: str, digest: str) -> None:
         """Name the images that the run used (`context`: training, validation, testing) with DVC's digest of them."""

@@ -1,8 +1,6 @@
 """Where runs are kept: at MLFLOW_TRACKING_URI, or in the project's own SQLite store; and in which experiment."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from filelock import FileLock
@@ -79,17 +77,3 @@ def experiment_id(client: MlflowClient) -> str:
             f"-x {experiment.experiment_id}', or set MLFLOW_EXPERIMENT_NAME to another"
         )
     return str(experiment.experiment_id)
-
-
-def serve_ui(port: int) -> None:
-    """Run the MLflow UI on 127.0.0.1 over the project's store, until interrupted; say where a server's own UI is."""
-    uri = tracking_uri()
-    if uri.startswith(("http:", "https:")):
-        print(f"MLFLOW_TRACKING_URI names a server, which has its own UI: {address()}")
-        return
-    print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    # by the environment: a command line is seen by others; MLflow's jobs judge language models and take ten processes
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment = {**quiet, **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
-    arguments = ["--host", "127.0.0.1", "--port", str(port)]
-    subprocess.run([sys.executable, "-m", "mlflow", "ui", *arguments], check=False, env=environment)

@@ -66,6 +66,7 @@ REPORTS = Path("reports")
 REPORT = REPORTS / "report.html"
 CARD = REPORTS / "model_card.md"
 REPORT_CURVE = REPORTS / "learning_curve.png"
+SMALL_SHEETS = REPORTS / "small_sheets"
 COMPARISON = REPORTS / "compare.html"
 
 OTHER_FACES = Path("study/other_faces")
