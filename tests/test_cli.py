@@ -52,6 +52,12 @@ def test_a_stage_before_its_time_names_what_it_needs(project):
     assert (done.returncode, "data/images.csv" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
 
 
+@pytest.mark.parametrize("address", ["x y", "javascript:alert(1)", "https://a> [b](c"])
+def test_an_address_of_pictures_is_one(project, address):
+    done = layershap(project, "compare", "HEAD", "--markdown", "report.md", "--pictures", address)
+    assert (done.returncode, address in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
 def test_outside_a_project(tmp_path):
     done = layershap(tmp_path, "check")
     assert (done.returncode, "no dvc.yaml" in done.stderr) == (2, True)
