@@ -85,7 +85,7 @@ def record_explanations(run: Run) -> None:
     log_pictures(run)
     shown, small = {}, {}
     labels = {row.name: row.label for row in read_images().itertuples()}
-    for sheet in sorted(paths.SMALL_SHEETS.iterdir()):  # of each class one
+    for sheet in sorted(paths.SMALL_SHEETS.glob("*.png")):  # of each class one
         title = f"contact sheet {labels[sheet.stem]}"
         shown[title], small[title] = paths.CONTACT_SHEETS / sheet.name, sheet
     shown["contributions by layer"] = paths.EXPLANATIONS / "layers.png"
