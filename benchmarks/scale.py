@@ -78,7 +78,7 @@ def write_settings(folder: Path, workers: int) -> None:
     """Write the project's settings, but for what this is about, and the file by which a folder is a project."""
     yaml = YAML()
     settings = yaml.load(PROJECT / "params.yaml")
-    settings["data"] |= {"source": "folder", "path": "pictures"}
+    settings["data"] |= {"source": "folder", "path": "pictures", "masks": str(PROJECT / settings["data"]["masks"])}
     settings["model"] |= {"image_size": PIXELS, "code": str(PROJECT / settings["model"]["code"])}
     settings["train"]["epochs"] = 2
     settings["loader"]["workers"] = workers
