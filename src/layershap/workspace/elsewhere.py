@@ -12,7 +12,8 @@ from layershap.workspace import paths
 from layershap.workspace.files import remove
 from layershap.workspace.params import Params
 
-PATHS = (("data", "path"), ("data", "masks"), ("model", "code"), ("model", "weights"))  # settings that may be a path in the project
+# settings that may be a path in the project
+PATHS = (("data", "path"), ("data", "masks"), ("model", "code"), ("model", "weights"))
 NO_PATHS = ("imagenet", "own", "random")  # of weights
 # many small trainings: one process each, no patch of the code, no pictures of mistakes
 PLAIN: dict[str, Any] = {
