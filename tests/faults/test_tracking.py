@@ -90,7 +90,9 @@ def test_a_server_that_never_works(project, status):
     recorded = project.run("layershap", "record", **environment)
     failed = project.run("layershap", "sync", expect=3, **environment, MLFLOW_HTTP_REQUEST_TIMEOUT="4")
     assert "Traceback" not in failed.stderr
-    shown = project.run("layershap", "ui", **environment)
+    shown = project.run("layershap", "ui", expect=3, **environment, MLFLOW_HTTP_REQUEST_TIMEOUT="4")
+    assert f"127.0.0.1:{port}" in shown.stdout
+    assert "Traceback" not in shown.stderr
     for said in (done, recorded, failed, shown):
         assert SECRET not in said.stdout + said.stderr
     assert not files_with(project.root, SECRET)

@@ -5,29 +5,26 @@ import subprocess
 import sys
 
 from layershap.tracking import store
-from layershap.tracking.outage import FAILURES, first_line
+from layershap.tracking.outage import reached
 from layershap.tracking.views import NAMES, arrange, link
-from layershap.workspace.errors import TrackingError
 
 
 def serve_ui(port: int) -> None:
     """Run the MLflow UI on 127.0.0.1 over the project's store, until interrupted; of a server, say where its own UI is.
 
-    Raises TrackingError where the server is out of reach or the experiment was deleted.
+    Raises TrackingError where the server is out of reach (its address is said before that) or the experiment was
+    deleted.
     """
     uri = store.tracking_uri()
     served = uri.startswith(("http:", "https:"))
     address = store.address() if served else f"http://127.0.0.1:{port}"
-    try:
-        client = store.connect()
+    if served:
+        print(f"MLFLOW_TRACKING_URI names a server, which has its own UI: {address}", flush=True)
+    with reached() as client:
         experiment = store.experiment_id(client)
         arrange(client, experiment)
-    except TrackingError:
-        raise
-    except FAILURES as error:
-        raise TrackingError(f"MLflow at {store.address()} cannot be read: {first_line(error)}") from None
-    said = f"MLFLOW_TRACKING_URI names a server, which has its own UI: {address}"
-    print(said if served else f"MLflow UI: {address}  (Ctrl-C ends it)")
+    if not served:
+        print(f"MLflow UI: {address}  (Ctrl-C ends it)")
     for view, name in NAMES.items():
         print(f"{name}: {link(address, experiment, view)}")
     if served:
