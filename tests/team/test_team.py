@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -144,6 +145,8 @@ def servers(tmp_path_factory):
     with database() as running, object_store(folder) as store, pytest.MonkeyPatch.context() as patch:
         servers = Servers(running, Way(store), free_port())
         patch.setenv("MLFLOW_TRACKING_URI", servers.address)  # models:/ asks for it
+        before = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri(servers.address)  # another test of this process may have named its own
         server = Project.at(folder)
         environment = {}
         for line in lines(section(PAGE, "The server")):
@@ -159,6 +162,7 @@ def servers(tmp_path_factory):
             elif line not in NOT_RUN:
                 server.run("bash", "-c", servers.here(line), **environment)
         servers.way.close()
+        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")
