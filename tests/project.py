@@ -64,6 +64,12 @@ class Project:
         project.root = root
         return project
 
+    def copied_to(self, root: Path) -> "Project":
+        """Return a copy without store, run artifacts and what stages keep while they work."""
+        left = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "work", "tmp")
+        shutil.copytree(self.root, root, ignore=left, symlinks=True)
+        return Project.at(root)
+
     def commit(self) -> None:
         """Commit everything that git does not ignore."""
         self.run("git", "add", "-A")

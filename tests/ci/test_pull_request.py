@@ -23,10 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 def hosted(tracked, tmp_path_factory):
     """Return a repository with branches main, worse and same, and what earlier jobs kept of DVC's cache."""
     folder = tmp_path_factory.mktemp("hosted")
-    project = Project.at(folder / "origin")
-    shutil.copytree(
-        tracked.root, project.root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "work", "tmp")
-    )
+    project = tracked.copied_to(folder / "origin")
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(REPOSITORY / name, project.root)
     shutil.copytree(REPOSITORY / ".ci", project.root / ".ci")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -14,7 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from project import SETTINGS, Project
-from servers import serving, tracking_server
+from servers import free_port, serving, tracking_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -111,10 +110,7 @@ def test_a_server_that_never_works(project, status):
 
 def test_a_server_that_dies_while_training(project):
     command = tracking_server(project, "dying")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{free_port()}"
     project.change("train.epochs", EPOCHS)
     with serving(project, *command) as first:
         process = subprocess.Popen(

@@ -1,7 +1,6 @@
 """`layershap gate --check`: a door that says yes to nothing that dvc.lock does not know (rows D1 to D6, D12, D13)."""
 
 import json
-import shutil
 import subprocess
 import sys
 
@@ -13,7 +12,6 @@ from project import Project, processor_seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STORE = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "work", "tmp")
 READ = (
     "metrics/evaluate.json",
     "metrics/explain.json",
@@ -44,11 +42,7 @@ for line in sys.stdin:
 def checkout(tracked, tmp_path_factory):
     """Return a checkout of a finished project: what git keeps, and neither data nor model."""
     folder = tmp_path_factory.mktemp("gate")
-    origin = Project.at(folder / "origin")
-    shutil.copytree(
-        tracked.root, origin.root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", "work", "tmp")
-    )
-    origin.run("git", "add", "-A")
+    origin = tracked.copied_to(folder / "origin")
     origin.commit()
     origin.run("git", "clone", "-q", "--depth", "1", f"file://{origin.root}", str(folder / "checkout"))
     return Project.at(folder / "checkout")

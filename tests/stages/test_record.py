@@ -1,7 +1,6 @@
 """Stage record: the run of a model that was restored or trained elsewhere; twice is once; studies in nobody's way."""
 
 import json
-import shutil
 
 import pytest
 
@@ -9,7 +8,6 @@ from project import Project, processor_seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STORE = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "work", "tmp")
 CURVE = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
@@ -17,8 +15,7 @@ CURVE = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 def clone(tracked, tmp_path_factory):
     """Return a clone whose outs came by `dvc pull` from a remote that has everything, and what pull said."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    origin = Project.at(folder / "origin")
-    shutil.copytree(tracked.root, origin.root, ignore=STORE, symlinks=True)
+    origin = tracked.copied_to(folder / "origin")
     origin.run("dvc", "remote", "add", "--default", "shared", str(folder / "remote"))
     origin.run("dvc", "push")
     origin.commit()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from layershap.judging.agreement import Agreement
 from layershap.reporting.comparison.explained import compared_maps, layer_table
-from layershap.reporting.comparison.page import predictions
+from layershap.reporting.comparison.facts import predictions
 from layershap.stages.compare import champion, resolve
 from layershap.workspace.compared.here import WORKSPACE
 from layershap.workspace.errors import InputError, TrackingError
