@@ -45,18 +45,3 @@ def test_the_engine_makes_nothing_where_torch_would_by_default(path, output):
         found = explain_layers(model, images, references, path=path, output=output, more_references=references + 0.1)
     for name, layer in wanted.items():
         assert torch.equal(found[name].heatmap, layer.heatmap)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("path", ["layer", "image"])
-def test_a_gpu_explains_as_the_processor(path, dtype):
-    model = small_chain(classes=3, dtype=dtype)
-    images, references = data(dtype=dtype)
-    wanted = explain_layers(model, images, references, path=path)
-    found = explain_layers(model.cuda(), images.cuda(), references.cuda(), path=path)
-    for name, layer in wanted.items():
-        assert found[name].heatmap.is_cuda
-        tolerance = 1e-4 if dtype == torch.float32 else 1e-9
-        assert torch.allclose(found[name].heatmap.cpu(), layer.heatmap, rtol=tolerance, atol=tolerance)

@@ -9,6 +9,7 @@ import torch
 
 from layershap.hardware.memory import keep_freed_memory
 from layershap.hardware.processes import Processes
+from layershap.hardware.repeatable import repeatable_on
 from layershap.workspace import ranks
 from layershap.workspace.errors import SettingsError, first_line
 from layershap.workspace.params import Params, Trainer
@@ -30,6 +31,7 @@ def prepare(params: Params, alone: bool = False) -> Processes:
     torch.set_num_threads(params.runtime.threads)
     settings = params.trainer
     processes = join(settings.model_copy(update={"devices": 1, "num_nodes": 1}) if alone else settings)
+    repeatable_on(processes.device)
     torch.manual_seed(params.train.seed)
     return processes
 

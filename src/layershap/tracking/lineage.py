@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from layershap.workspace import paths
@@ -73,9 +73,28 @@ def data_digest() -> str:
 
 def machine_tags(threads: int) -> dict[str, str]:
     """Return what of the machine and its packages can change the last bits of a result."""
-    tags = {f"version.{name}": version(name) for name in PACKAGES}
+    tags = {f"version.{name}": found for name in PACKAGES if (found := _version(name))}
     tags |= {"machine.processor": _processor(), "machine.system": f"{platform.system()} {platform.machine()}"}
+    if gpu := _gpu():
+        tags["machine.gpu"] = gpu
     return {**tags, "machine.threads": str(threads), "machine.python": platform.python_version()}
+
+
+def _version(name: str) -> str:
+    """Return the version of a package; empty where it is not installed, as shap where no stage asks for it."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _gpu() -> str:
+    """Return the name of the GPU that torch takes first, with its CUDA; empty without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ""
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
 
 
 def _processor() -> str:

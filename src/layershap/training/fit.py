@@ -10,8 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+
+from layershap.torchvision_guard import torchvision  # noqa: F401  (torchmetrics imports torchvision)
+
+from torchmetrics import MeanMetric  # isort: skip
+from torchmetrics.classification import MulticlassAccuracy  # isort: skip
 
 from layershap.chain import Chain
 from layershap.hardware.processes import Processes
@@ -91,8 +94,8 @@ class TailClassifier(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW and the schedule of its learning rates."""
         groups = groups_of_weights(self.head, list(self.unfrozen), self.settings)
-        # the fused one divides by the scale of 16-bit gradients itself, too late to clip them
-        fused = self.settings.gradient_clip is None or self.trainer.precision != "16-mixed"
+        # in mixed precision the fused one sees to the scale of its gradients itself, too late to clip them
+        fused = self.settings.gradient_clip is None or self.trainer.precision == "32-true"
         optimizer = torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=fused)
         return {"optimizer": optimizer, "lr_scheduler": schedule_of(optimizer, self.settings)}
 
