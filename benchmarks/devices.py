@@ -3,9 +3,9 @@
     python benchmarks/devices.py                              # on a machine with a GPU
     python benchmarks/devices.py --network resnet18 --size 96
 
-All layers of networks with random weights, 10 references, two segments, the best of --times after a first run. `gap`:
-the largest |sum - (f(x) - mean f)| of any layer on the GPU, relative to that; `apart`: the largest distance of a heatmap
-on the GPU to the processor's, relative to the largest value of the map. `memory`: peak of the GPU's, in MiB.
+All layers of networks with random weights, 10 references, two segments, the best of --times after a first run.
+`gap`: the largest |sum - (f(x) - mean f)| of any layer on the GPU, relative to that. `apart`: the largest distance of a
+heatmap on the GPU to the processor's, relative to the map's largest value. `memory`: peak of the GPU's, in MiB.
 """
 
 import time
