@@ -69,15 +69,17 @@ lock: env  ## write the installed versions to requirements.lock
 	$(BIN)/pip freeze --exclude-editable --all | sed -E 's/\+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton|pip==|wheel==|captum==)' > requirements.lock
 
 NOT_COMPARED := ^src/.*|^(data|metrics|plots|baseline|params|models|explanations|reports|work).*(csv|json|md|xml|yaml|raw|features)$$|^(models|explanations|reports|baseline)$$|n_test
-SWEEP ?= train.learning_rate=0.00002 train.learning_rate=0.0002 head.hidden=[256] head.hidden=[]
+SWEEP ?= train.unfrozen_learning_rate=0.0002 train.unfrozen_learning_rate=0.001 model.unfreeze=0 head.hidden=[64]
 sweep: env  ## one experiment for each setting in SWEEP, one after the other, none in the other's way
 	@for setting in $(SWEEP); do echo "== $$setting"; dvc exp run --temp -S "$$setting" || exit $$?; done
 	dvc exp show --only-changed --md --sort-by metrics/headline.json:accuracy --sort-order desc --drop '$(NOT_COMPARED)'
 
+PAPER := model.unfreeze=0 head.pool=0 head.hidden=[64] head.dropout=0.5 \
+	train.epochs=20 train.batch_size=64 train.learning_rate=0.00006 train.average=none
 paper: env  ## the paper's setting, VGG19 on 2000 + 2000 images (DATA=DIR WEIGHTS=FILE: without a network)
 	dvc exp run $(if $(DATA),-S data.source=folder -S data.path=$(DATA),-S data.source=oxford_pets) \
 		$(if $(WEIGHTS),-S model.weights=$(WEIGHTS)) \
-		-S data.per_class=2000 -S model.backbone=vgg19 \
+		-S data.per_class=2000 -S model.backbone=vgg19 $(foreach setting,$(PAPER),-S '$(setting)') \
 		-S explain.images=12 -S explain.mistakes=4 -S explain.pictures=null
 
 quality: env  ## how faithful the heatmaps of each layer are (minutes; writes study/quality)

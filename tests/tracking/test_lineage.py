@@ -55,6 +55,12 @@ def test_the_machine_is_described():
     assert tags["version.torch"]
 
 
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(lineage, "PACKAGES", ("torch", "no-such-package"))
+    tags = lineage.machine_tags(2)
+    assert "version.torch" in tags and "version.no-such-package" not in tags
+
+
 def test_the_user_is_gits_or_the_account(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):

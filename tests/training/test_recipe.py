@@ -108,6 +108,16 @@ def test_gradients_are_clipped_by_their_norm_all_together(cache, tmp_path, monke
     assert max(norms) <= limit * 1.001 < min(free)
 
 
+def test_gradients_are_clipped_in_mixed_precision_too(cache, tmp_path):
+    heads = {}
+    for limit in (None, 1e-3):
+        chain, recipe = model(), settings(epochs=2, gradient_clip=limit)
+        options = {"precision": "bf16-mixed"}
+        train_tail(chain, 1, data(cache), recipe, tmp_path / str(limit), trainer_options=options)
+        heads[limit] = chain.head[2].weight
+    assert not torch.equal(heads[None], heads[1e-3])
+
+
 def test_smoothed_targets_are_those_of_torch_and_validation_has_none(cache):
     tail = TailClassifier(model(), 1, settings(label_smoothing=0.3, head_epochs=0), torch.tensor([0.5, 2.0]))
     tail.log_dict = lambda *_, **__: None  # without a trainer
