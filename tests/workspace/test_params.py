@@ -7,7 +7,16 @@ from conftest import REPOSITORY
 from layershap.workspace.errors import SettingsError
 from layershap.workspace.params import load_params
 
-TEXT = (REPOSITORY / "params.yaml").read_text()
+PARAMS = (REPOSITORY / "params.yaml").read_text()
+# numbers that these tests name, whatever the project's default is
+FROZEN = {
+    "  unfreeze: 3": "  unfreeze: 0", "  epochs: 6\n": "  epochs: 20\n",
+    "unfrozen_learning_rate: 0.0005 ": "unfrozen_learning_rate: 0.0001 ",
+}  # fmt: skip
+TEXT = PARAMS
+for default, frozen in FROZEN.items():
+    assert default in PARAMS
+    TEXT = TEXT.replace(default, frozen)
 
 
 def load(tmp_path, text):
