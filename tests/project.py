@@ -19,12 +19,8 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-# a frozen network below a head, as in the paper: the quickest training, and few steps are enough
-FROZEN = {
-    "model": {"unfreeze": 0},
-    "head": {"pool": 0, "hidden": [64], "dropout": 0.5},
-    "train": {"epochs": 20, "batch_size": 64, "learning_rate": 0.00006, "average": "none"},
-}
+# as in the paper: the quickest training, and few steps are enough
+FROZEN = YAML(typ="safe").load(REPOSITORY / "benchmarks" / "recipes.yaml")["frozen, Dense 64"]
 SETTINGS = {
     "data": {"source": "folder", "path": "pictures"},
     "split": {"val": 0.25},
@@ -57,10 +53,11 @@ class Project:
         shutil.copy(REPOSITORY / ".dvc" / "config", root / ".dvc")
         shutil.copy(REPOSITORY / ".dvc" / ".gitignore", root / ".dvc")
         write_classes(root / "pictures", rng, count=count)
-        for changes in (FROZEN, settings or SETTINGS):
-            for section, values in changes.items():
-                for key, value in values.items():
-                    self.change(f"{section}.{key}", value)
+        for name, value in FROZEN.items():
+            self.change(name, value)
+        for section, values in (settings or SETTINGS).items():
+            for key, value in values.items():
+                self.change(f"{section}.{key}", value)
         self.run("git", "init", "-q")
         self.commit()
 
