@@ -1,7 +1,9 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -85,3 +87,34 @@ def test_without_git_one_line_says_what_to_do(project):
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert "git init" in done.stderr
+
+
+IN_A_STATEMENT = """
+import sqlalchemy
+from layershap import cli
+
+MANY = "with recursive m(n) as (select 1 union all select n + 1 from m where n < 3000000) select n from m"
+
+def read_rows(**_):
+    connection = sqlalchemy.create_engine("sqlite:///some.db").connect()
+    with connection, connection.execute(sqlalchemy.text(MANY)) as rows:
+        print("reading", flush=True)
+        rows.fetchall()
+
+cli.cli.main = read_rows
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_of_a_statement_is_no_traceback(tmp_path, number, status):
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_A_STATEMENT], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "reading\n"
+    time.sleep(0.2)
+    assert process.poll() is None  # it reads rows, in a call that a signal waits for
+    process.send_signal(number)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == status
+    assert said == ""

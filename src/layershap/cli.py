@@ -1,6 +1,7 @@
 """The command line: `layershap STAGE` is the command behind each DVC stage."""
 
 import errno
+import logging
 import os
 import re
 import signal
@@ -297,6 +298,8 @@ def ui(port: int) -> None:
 
 
 def _exit_on_signal(number: int, _: object) -> None:
+    # of a statement that is broken off here SQLAlchemy would log, with a traceback, that its cursor was closed already
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     if ranks.first():
         sys.exit(128 + number)
     # the first process is to end where it stands and close its run: without the others, what it waits for breaks off
